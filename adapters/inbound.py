@@ -1,0 +1,34 @@
+"""From the bytes of a record to an `Ecg`: recognise the format by its content, then let its decoder read it.
+
+Every format is sniffed by what it must contain, never by a name or a header that can lie. Whatever goes wrong becomes a
+`Rejected` with a code; no exception leaves here with a field's value in its text.
+"""
+
+from typing import Final
+
+from adapters.dicom import decode_dicom, looks_like_dicom
+from adapters.hl7v2 import decode_hl7v2, looks_like_hl7v2
+from adapters.site import Site
+from schemas.ecg import Ecg
+from schemas.rejection import Reason, Rejected
+
+# A 12-lead ECG of 30 s at 1000 Hz is 720 KB as DICOM and about 2 MB as HL7 text; a PDF beside it adds a few.
+MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
+
+
+def decode(payload: bytes, site: Site) -> Ecg:
+    """Decode a record. Raises Rejected, and nothing else, if it is no ECG that can be read safely."""
+    if not payload:
+        raise Rejected(Reason.PAYLOAD_EMPTY, stage="payload")
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise Rejected(Reason.PAYLOAD_TOO_LARGE, stage="payload")
+    try:
+        if looks_like_dicom(payload):
+            return decode_dicom(payload, site)
+        if looks_like_hl7v2(payload):
+            return decode_hl7v2(payload, site)
+    except Rejected:
+        raise
+    except Exception as error:  # noqa: BLE001 - a hole in a decoder must not stop the worker, nor leak a field's value
+        raise Rejected(Reason.INTERNAL, type(error).__name__) from None
+    raise Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT, stage="payload")

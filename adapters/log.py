@@ -1,0 +1,171 @@
+"""The Log protocol: what the worker needs of a partitioned, transactional log, whichever it is.
+
+Two implementations keep it: `adapters/kafka.py` and `adapters/sqlite.py`; `tests/contract/` holds both to it.
+
+A *log* has topics, a topic has partitions, a partition numbers its records by offset. A *member* belongs to a consumer
+group and gets some of the partitions; it publishes results and moves the group's positions in one transaction, so that
+either both happened or neither. A reader sees committed records only.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TopicPartition:
+    """One partition of one topic."""
+
+    topic: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as read. A record without a value (a tombstone) has `value` b"". `timestamp_ms` is None if unknown."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int | None
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()
+
+    @property
+    def topic_partition(self) -> TopicPartition:
+        """Where the record lies, without its offset."""
+        return TopicPartition(self.topic, self.partition)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A record to be written. Equal keys go to the same partition; without a key the log chooses."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+    headers: Headers = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A group's place in a partition: the next offset to process, and a note of the group's own (at most 4 KB)."""
+
+    offset: int
+    metadata: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought.
+
+    `revoked` comes first: whatever was in work for those partitions is void. Then `assigned`: partitions that are now
+    ours, with the group's committed position, or None if it never committed one (reading starts at the first record).
+    Then the records. A partition that was taken and given back in between stands in both.
+    """
+
+    records: tuple[Record, ...] = ()
+    revoked: frozenset[TopicPartition] = frozenset()
+    assigned: Mapping[TopicPartition, Position | None] = field(default_factory=dict)
+
+
+class LogError(Exception):
+    """The log cannot do what was asked. Messages name topics, partitions and error kinds, never record content."""
+
+
+class LogUnavailable(LogError):
+    """The log could not be reached within the time allowed."""
+
+
+class PublishFailed(LogError):
+    """A transaction's outcome is "not committed" or unknown. The member has already replaced its publisher.
+
+    The caller must `rewind` and process again from the committed positions, which say what really happened.
+    """
+
+
+class Fenced(LogError):
+    """Another process took over this member's transactional identity. This process must end."""
+
+
+class Member(Protocol):
+    """One member of a consumer group, with the transactional publisher bound to the group's positions.
+
+    `poll`, `pause`, `resume`, `rewind` and `close` belong to one thread, `publish` to one other; one publish at a time.
+    """
+
+    def poll(self, timeout_s: float, max_records: int) -> Polled:
+        """Wait up to `timeout_s` for records. Must be called at least every few seconds, also while all is paused.
+
+        Raises LogUnavailable if the log was out of reach for longer than the member tolerates.
+        """
+        ...
+
+    def pause(self, partitions: frozenset[TopicPartition]) -> None:
+        """Return no records of these partitions until they are resumed; newly assigned ones start unpaused."""
+        ...
+
+    def resume(self, partitions: frozenset[TopicPartition]) -> None:
+        """Return records of these partitions again."""
+        ...
+
+    def publish(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
+        """Write the messages and move the group's positions, both or neither, in bounded time.
+
+        Raises PublishFailed (rewind and go on) or Fenced (end the process).
+        """
+        ...
+
+    def rewind(self) -> None:
+        """Go back to the committed positions. The next poll reports every partition as revoked and assigned again."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group at once, in bounded time. Positions stay as committed."""
+        ...
+
+
+class Log(Protocol):
+    """A connection to a log."""
+
+    def create_topics(self, partitions: Mapping[str, int]) -> None:
+        """Create the topics that do not exist yet, with this many partitions each."""
+        ...
+
+    def append(self, messages: Sequence[Message]) -> tuple[tuple[TopicPartition, int], ...]:
+        """Write messages durably, each on its own, and return where each lies. Raises LogError if any was refused."""
+        ...
+
+    def join(self, group: str, topics: Sequence[str], member: str) -> Member:
+        """Join a consumer group. `member` is this process's stable name: a second process with it fences the first."""
+        ...
+
+    def partitions(self, topic: str) -> tuple[TopicPartition, ...]:
+        """The topic's partitions in order. Raises LogError if there is no such topic."""
+        ...
+
+    def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """First offset still held, and the offset after the last committed record."""
+        ...
+
+    def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
+        """The first offset whose record's timestamp is at or after this one; None if there is none."""
+        ...
+
+    def committed(self, group: str, partition: TopicPartition) -> Position | None:
+        """Where a group stands in a partition; None if it never committed there."""
+        ...
+
+    def read(self, ranges: Mapping[TopicPartition, range]) -> Iterator[Record]:
+        """The committed records with these offsets, in order within a partition; gaps are left out.
+
+        Belongs to no group and moves nobody's position. Raises LogUnavailable if nothing comes for too long.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close every connection, in bounded time."""
+        ...
