@@ -14,8 +14,11 @@ _BY_NUMBER: Final = {
 }  # fmt: skip
 _BY_NAME: Final = {name.upper(): name for name in _BY_NUMBER.values()}
 
-# "Lead I (Einthoven)", "MDC_ECG_LEAD_V1", "MDC_ECG_ELEC_POTL_AVR", "lead avf"
-_DECORATION: Final = re.compile(r"^(?:MDC_ECG_(?:LEAD|ELEC_POTL)_|LEAD[\s_]+)|\s*\(EINTHOVEN\)$", re.IGNORECASE)
+# "Lead I (Einthoven)", "MDC_ECG_LEAD_V1", "MDC_ECG_ELEC_POTL_AVR", "lead avf", "aVF, augmented voltage, foot"
+_DECORATION: Final = re.compile(
+    r"^(?:MDC_ECG_(?:LEAD|ELEC_POTL)_|LEAD[\s_]+)|\s*\(EINTHOVEN\)$|, augmented voltage, (?:right|left|foot)$",
+    re.IGNORECASE,
+)
 
 
 def lead_from_number(number: int) -> str | None:

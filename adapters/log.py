@@ -128,6 +128,18 @@ class Member(Protocol):
         ...
 
 
+class Publisher(Protocol):
+    """Writes messages in transactions, for one that belongs to no group. Belongs to one thread."""
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Write all of the messages or none, in bounded time. Raises PublishFailed (try again) or Fenced."""
+        ...
+
+    def close(self) -> None:
+        """Give the transactional identity up, in bounded time."""
+        ...
+
+
 class Log(Protocol):
     """A connection to a log."""
 
@@ -141,6 +153,10 @@ class Log(Protocol):
 
     def join(self, group: str, topics: Sequence[str], member: str) -> Member:
         """Join a consumer group. `member` is this process's stable name: a second process with it fences the first."""
+        ...
+
+    def publisher(self, name: str) -> Publisher:
+        """A transactional publisher under a name of its own: a second one with that name fences the first."""
         ...
 
     def partitions(self, topic: str) -> tuple[TopicPartition, ...]:

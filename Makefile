@@ -1,0 +1,66 @@
+# Every target says in one line of `make help` what it does. The package index is the environment's choice: uv does not
+# read pip's configuration, so what pip is told there is handed on.
+PYTHON ?= python3
+BIN := .venv/bin
+SHIPPED := schemas adapters worker simulator training
+CODE := $(SHIPPED) benchmarks tests
+export UV_DEFAULT_INDEX ?= $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null)
+ifeq ($(strip $(UV_DEFAULT_INDEX)),)
+unexport UV_DEFAULT_INDEX
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types layers check format schemas lock bench-quick clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: .venv/.complete ## create .venv with ecg-worker and everything it needs
+
+.venv/.complete: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "Python 3.11 to 3.13 is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --only-binary :all: --require-hashes --compile-bytecode \
+		-r requirements-dev.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## run the whole system on this machine and show what it found (build/demo/)
+	@$(BIN)/ecg-worker demo --out build/demo
+
+test: setup ## run every test that this machine can run, on a real Kafka broker too
+	$(BIN)/python -m pytest
+
+lint: setup ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup ## check types
+	$(BIN)/mypy --no-pretty --hide-error-context
+
+layers: setup ## check that imports run one way
+	$(BIN)/python -m pytest -q tests/unit/test_layers.py
+
+check: lint types layers test ## all of the above checks
+
+format: setup ## bring the code into the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+schemas: setup ## write schemas/json/ and the tables in docs/ anew
+	$(BIN)/python -m schemas.publish
+
+lock: setup ## resolve the exact versions of all packages anew
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+
+bench-quick: setup ## measure decoding, rendering and the vision encoder on this machine (3 minutes)
+	$(BIN)/python -m benchmarks.records
+	$(BIN)/python -m benchmarks.vision
+
+clean: ## remove what was built, but not .venv
+	rm -rf build dist
