@@ -23,12 +23,18 @@ def decode(payload: bytes, site: Site) -> Ecg:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise Rejected(Reason.PAYLOAD_TOO_LARGE, stage="payload")
     try:
-        if looks_like_dicom(payload):
-            return decode_dicom(payload, site)
-        if looks_like_hl7v2(payload):
-            return decode_hl7v2(payload, site)
+        return _decode(payload, site)
     except Rejected:
         raise
-    except Exception as error:  # noqa: BLE001 - a hole in a decoder must not stop the worker, nor leak a field's value
-        raise Rejected(Reason.INTERNAL, type(error).__name__) from None
+    except Exception as error:  # noqa: BLE001 - a hole in a decoder must not stop the worker
+        failure = type(error).__name__
+    # Raised here, not in the handler: the error itself, whose text may hold a field's value, must not travel along.
+    raise Rejected(Reason.INTERNAL, failure)
+
+
+def _decode(payload: bytes, site: Site) -> Ecg:
+    if looks_like_dicom(payload):
+        return decode_dicom(payload, site)
+    if looks_like_hl7v2(payload):
+        return decode_hl7v2(payload, site)
     raise Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT, stage="payload")
