@@ -1,0 +1,162 @@
+"""The running service, on both logs: submit, run, read, check, stop, kill."""
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from simulator.cohort import cohort
+from tests.cli.command import command, environment, lines, run
+
+SUBMITTED = 15
+
+
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path, tiny_model: Path) -> dict[str, object]:
+    """A log with topics of this test's own, the model, and a group."""
+    mine = uuid4().hex[:8]
+    log = f"sqlite://{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("kafka_url")
+    return {
+        "ECG_LOG": log,
+        "ECG_MODEL": tiny_model,
+        "ECG_GROUP": f"group-{mine}",
+        "ECG_INBOUND_TOPIC": f"inbound-{mine}",
+        "ECG_FINDINGS_TOPIC": f"findings-{mine}",
+        "ECG_REJECTIONS_TOPIC": f"rejections-{mine}",
+        "ECG_THREADS": 1,
+    }
+
+
+@pytest.fixture(scope="module")
+def inbound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("inbound")
+    for submission in cohort():
+        (folder / submission.file_name).write_bytes(submission.payload)
+    return folder
+
+
+def results(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Everything that a reader sees: committed findings and rejections."""
+    found = []
+    for topic in ("ECG_FINDINGS_TOPIC", "ECG_REJECTIONS_TOPIC"):
+        done = run("read", settings[topic], **settings)
+        assert done.returncode == 0, done.stderr
+        found += lines(done)
+    return found
+
+
+def sources(settings: dict[str, Any]) -> Counter[tuple[int, int]]:
+    return Counter((each["source"]["partition"], each["source"]["offset"]) for each in results(settings))
+
+
+@contextlib.contextmanager
+def worker(log_file: Path, *arguments: object, **settings: object) -> Iterator[subprocess.Popen[bytes]]:
+    """`ecg-worker run` in the background; killed at the end if it still runs."""
+    with log_file.open("ab") as sink:
+        process = subprocess.Popen(command("run", *arguments), env=environment(**settings), stdout=sink, stderr=sink)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def logged(log_file: Path, event: str) -> bool:
+    return any(json.loads(line).get("event") == event for line in log_file.read_text().splitlines() if line[:1] == "{")
+
+
+def wait_for(log_file: Path, event: str, within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not logged(log_file, event):
+        assert time.monotonic() < deadline, f"{event!r} never came:\n{log_file.read_text()[-3000:]}"
+        time.sleep(0.05)
+
+
+def test_every_submitted_record_becomes_one_result(settings: dict[str, Any], inbound: Path, tmp_path: Path) -> None:
+    assert run("check", "--create-topics", **settings).returncode == 0
+    submitted = run("submit", inbound, **settings)
+    assert submitted.returncode == 0, submitted.stderr
+    done = run("run", "--idle-exit", 1, **settings)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "642341" not in done.stderr, "a patient id in the log"
+
+    found = results(settings)
+    places = {(line["partition"], line["offset"]): line["file"] for line in lines(submitted)}
+    assert len(found) == len(places) == SUBMITTED
+    by_file = {places[each["source"]["partition"], each["source"]["offset"]]: each for each in found}
+    assert by_file["broken-two-patients.hl7"]["reason"] == "hl7.two_patients"
+    assert by_file["broken-cut-off.dcm"]["reason"] == "dicom.malformed"
+    assert by_file["real.dcm"]["assessment"]["verdict"] == "no_t_wave_inversion"
+    assert by_file["saturated-v2.dcm"]["assessment"]["verdict"] == "indeterminate"
+    asked = [name for name, each in by_file.items() if each.get("reasoning")]
+    assert sorted(name for name in by_file if name.startswith("t-inverted")) == sorted(asked)
+    assert not any(each["flag"]["raised"] for each in found if "flag" in each), "an untrained model raised a flag"
+
+    again = run("run", "--idle-exit", 1, **settings)
+    assert again.returncode == 0
+    assert len(results(settings)) == SUBMITTED, "a second run must find nothing to do"
+
+    enveloped = lines(run("read", settings["ECG_FINDINGS_TOPIC"], "--envelope", **settings))
+    assert all(each["headers"]["ce_id"] == each["key"] == each["value"]["finding_id"] for each in enveloped)
+
+
+def test_sigterm_finishes_what_is_in_hand_and_exits_0(settings: dict[str, Any], inbound: Path, tmp_path: Path) -> None:
+    run("check", "--create-topics", **settings)
+    log_file = tmp_path / "worker.log"
+    with worker(log_file, **settings) as process:
+        wait_for(log_file, "assignment changed")
+        run("submit", inbound, **settings)
+        wait_for(log_file, "committed")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert logged(log_file, "stopped")
+    before = sources(settings)
+    assert set(before.values()) == {1}
+    assert run("run", "--idle-exit", 1, **settings).returncode == 0
+    after = sources(settings)
+    assert (len(after), set(after.values())) == (SUBMITTED, {1})
+
+
+def test_kill_9_loses_nothing_and_repeats_nothing(settings: dict[str, Any], inbound: Path, tmp_path: Path) -> None:
+    run("check", "--create-topics", **settings)
+    for _ in range(2):
+        run("submit", inbound, **settings)
+    moments = random.Random(7)
+    for attempt in range(3):
+        log_file = tmp_path / f"worker-{attempt}.log"
+        with worker(log_file, ECG_PUBLISH_RECORDS=1, ECG_PUBLISH_WAIT_S=0, **settings) as process:
+            wait_for(log_file, "joined")
+            time.sleep(moments.uniform(0, 2))
+            process.kill()
+    done = run("run", "--idle-exit", 2, **settings)
+    assert done.returncode == 0, done.stderr
+    counted = sources(settings)
+    assert (len(counted), set(counted.values())) == (2 * SUBMITTED, {1})
+
+
+def test_check_says_what_is_missing(settings: dict[str, Any], tmp_path: Path) -> None:
+    without_model = {name: value for name, value in settings.items() if name != "ECG_MODEL"}
+    done = run("check", **without_model)
+    assert done.returncode == 1
+    assert "FAIL  model: no model" in done.stderr
+    (effective,) = lines(done)
+    assert effective["group"] == settings["ECG_GROUP"]
+    if str(settings["ECG_LOG"]).startswith("kafka"):
+        assert "FAIL  log:" in done.stderr
+        assert "--create-topics" in done.stderr
+
+
+def test_a_log_out_of_reach_exits_1_and_says_so(tiny_model: Path) -> None:
+    done = run("run", ECG_LOG="kafka://127.0.0.1:1", ECG_MODEL=tiny_model)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr

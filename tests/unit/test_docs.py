@@ -1,0 +1,23 @@
+"""What the pages list is what the code can say."""
+
+import re
+from pathlib import Path
+
+from worker import assessment, quality, screening
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_reason_and_problem_is_explained() -> None:
+    page = (ROOT / "docs" / "finding.md").read_text(encoding="utf-8")
+    explained = set(re.findall(r"`([a-z0-9_]+)`", page))
+    assert set(quality.PROBLEMS) | set(assessment.REASONS) <= explained
+    assert set(screening.REASONS) - {"t_wave_inversion"} <= explained
+
+
+def test_every_note_of_a_decoder_is_explained() -> None:
+    page = (ROOT / "docs" / "finding.md").read_text(encoding="utf-8")
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "adapters").rglob("*.py"))
+    stated = set(re.findall(r'problem="([a-z0-9_]+)"', code))
+    assert len(stated) > 5
+    assert {f"`{problem}`" for problem in stated} <= set(re.findall(r"`[a-z0-9_]+`", page))

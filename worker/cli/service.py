@@ -1,0 +1,146 @@
+"""Commands of the service: run it, and check beforehand that it would run."""
+
+import functools
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from importlib.util import find_spec
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from adapters.log import Fenced, Log, LogError
+from worker import logs
+from worker.cli import options, output, wiring
+from worker.engine.errors import BundleError, EngineError
+from worker.settings import Settings, SettingsError
+
+
+def run(
+    log: options.LogUrl = None,
+    model: options.Model = None,
+    group: options.Group = None,
+    idle_exit: options.IdleExit = None,
+    config: options.Config = None,
+) -> None:
+    """Consume, infer and publish until told to stop. SIGTERM and SIGINT finish what is in hand, then exit 0.
+
+    Everything else that can be set: `ecg-worker check` lists it with its effective value.
+
+    Example: ecg-worker run --log kafka://broker:9092 --model /models/ecg-r1 --group ecg-r1
+    """
+    settings = Settings.load(log=log, model=model, group=group, config=config)
+    if settings.model is None:
+        raise SettingsError("no model: give --model DIR or set ECG_MODEL")
+    logs.configure(settings.log_level)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, functools.partial(_stop, stop))
+    try:
+        _serve(settings, stop, idle_exit)
+    except Exception as error:
+        # Crash-only: whatever this is, the process ends and says so; the ledger makes the restart right.
+        logs.get_logger().exception("worker ended by an error")
+        if isinstance(error, BundleError | EngineError | LogError):
+            raise
+        sys.exit(1)
+
+
+def _stop(stop: threading.Event, number: int, _: FrameType | None) -> None:
+    logs.get_logger().info("stopping, finishing what is in hand", signal=signal.Signals(number).name)
+    stop.set()
+
+
+def _serve(settings: Settings, stop: threading.Event, idle_exit_s: float | None) -> None:
+    from worker.health import Health, HealthServer
+    from worker.runner import Runner
+
+    assert settings.model is not None
+    log = logs.get_logger()
+    with ExitStack() as open_parts:
+        server = None
+        if settings.health_port is not None:
+            server = open_parts.enter_context(closing(HealthServer(settings.health_port)))
+            log.info("serving health", port=server.port)
+        engine = wiring.load_engine(settings, settings.model)
+        reader = wiring.reader(engine)
+        log.info(
+            "model loaded", model=reader.model.name, digest=reader.model.digest, training=reader.model.training,
+            provider=reader.engine.provider,
+        )  # fmt: skip
+        opened = open_parts.enter_context(wiring.opened_log(settings))
+        wiring.require_topics(opened, settings)
+        stages, scheduler = open_parts.enter_context(wiring.stages(engine, reader, settings))
+        member = opened.join(settings.group, [settings.inbound_topic], settings.member)
+        open_parts.enter_context(closing(member))
+        log.info("joined", group=settings.group, member=settings.member)
+        runner = Runner(member, stages, wiring.limits(settings))
+        if server is not None:
+            server.started(Health(runner.progress, lambda: scheduler.stalled_s))
+        runner.run(stop, idle_exit_s)
+        log.info("stopped", count=runner.progress.committed)
+
+
+def check(
+    log: options.LogUrl = None,
+    model: options.Model = None,
+    group: options.Group = None,
+    create_topics: Annotated[
+        bool, typer.Option("--create-topics", help="create missing topics, 3 partitions each")
+    ] = False,
+    config: options.Config = None,
+) -> None:
+    """Check settings, log, topics, model and execution provider; exit 0 only if `run` would work.
+
+    Prints the effective settings (of secrets only the files that hold them) and one line for each check.
+
+    Example: ecg-worker check --log kafka://broker:9092 --model /models/ecg-r1
+    """
+    settings = Settings.load(log=log, model=model, group=group, config=config)
+    output.emit_json(settings.shown())
+    checks: dict[str, Callable[[], str]] = {
+        "checksums": _check_checksums,
+        "log": functools.partial(_check_log, settings, create_topics),
+        "model": functools.partial(_check_model, settings),
+    }
+    passed = [_report(name, examine) for name, examine in checks.items()]
+    raise typer.Exit(int(not all(passed)))
+
+
+def _report(name: str, examine: Callable[[], str]) -> bool:
+    try:
+        output.tell(f"ok    {name}: {examine()}")
+    except (BundleError, EngineError, LogError, SettingsError, Fenced) as error:
+        output.tell(f"FAIL  {name}: {error}")
+        return False
+    return True
+
+
+def _check_checksums() -> str:
+    if find_spec("crc32c") is None:
+        raise SettingsError("the crc32c package is missing; without it large records move 15 times slower")
+    return "crc32c is compiled"
+
+
+def _check_log(settings: Settings, create_topics: bool) -> str:
+    with wiring.opened_log(settings) as log:
+        if create_topics:
+            log.create_topics(wiring.topics(settings))
+        wiring.require_topics(log, settings)
+        return ", ".join(f"{topic} {_extent(log, topic)}" for topic in wiring.topics(settings))
+
+
+def _extent(log: Log, topic: str) -> str:
+    partitions = log.partitions(topic)
+    held = sum(end - first for first, end in map(log.bounds, partitions))
+    return f"({len(partitions)} partitions, {held} offsets)"
+
+
+def _check_model(settings: Settings) -> str:
+    if settings.model is None:
+        raise SettingsError("no model: give --model DIR or set ECG_MODEL")
+    reader = wiring.reader(wiring.load_engine(settings, settings.model))
+    return f"{reader.model.name} ({reader.model.training}, {reader.engine.provider}, {reader.engine.dtype})"

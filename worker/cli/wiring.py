@@ -1,0 +1,196 @@
+"""Where the concrete parts are chosen: from settings to a log, a decoder, an engine and a running worker."""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+import typer
+
+from adapters.inbound import decode
+from adapters.kafka_options import KafkaOptions
+from adapters.log import Log, LogError
+from adapters.logs import open_log
+from adapters.site import Site
+from schemas.ecg import Ecg
+from worker.cli import output
+from worker.engine.errors import BundleError
+from worker.settings import Settings, data_directory
+
+if TYPE_CHECKING:
+    from worker.engine.engine import Engine
+    from worker.engine.scheduler import Scheduler
+    from worker.layout import Layout
+    from worker.pipeline import Reader
+    from worker.replay import Bound
+    from worker.runner import Limits, Stages
+
+UNTRAINED_MODEL = data_directory() / "models" / "untrained-1"
+
+
+def decoder(settings: Settings) -> Callable[[bytes], Ecg]:
+    """The decoder of every inbound format, for this site; can be sent to other processes."""
+    return functools.partial(decode, site=Site(ZoneInfo(settings.site_zone), settings.site_charset))
+
+
+@contextmanager
+def opened_log(settings: Settings) -> Iterator[Log]:
+    """The log that the settings name. An embedded one is created, with its topics, if it does not exist yet."""
+    log = open_log(settings.log, _kafka_options(settings))
+    try:
+        if settings.log.startswith("sqlite:"):
+            log.create_topics(topics(settings))
+        yield log
+    finally:
+        log.close()
+
+
+def _kafka_options(settings: Settings) -> KafkaOptions | None:
+    """Kafka's own settings, or None if none is set."""
+    stated = KafkaOptions(
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_username,
+        password_file=settings.kafka_password_file,
+        ca_file=settings.kafka_ca_file,
+        certificate_file=settings.kafka_certificate_file,
+        key_file=settings.kafka_key_file,
+    )
+    return None if stated == KafkaOptions() else stated
+
+
+def topics(settings: Settings) -> dict[str, int]:
+    """The topics that the worker uses, with the partitions to create them with where they are missing."""
+    names = (settings.inbound_topic, settings.findings_topic, settings.rejections_topic, settings.audit_topic)
+    return dict.fromkeys(names, 3)
+
+
+def load_engine(settings: Settings, model: Path) -> "Engine":
+    """The model, loaded and self-tested. Raises BundleError, also if it is not the one that is set, or EngineError."""
+    from worker.engine.engine import Engine
+    from worker.engine.manifest import read_manifest
+
+    # Asked before a file of it is opened; loading then checks every file against the manifest.
+    if settings.model_digest not in (None, read_manifest(model).digest):
+        raise BundleError(f"{model} is not the bundle that model_digest names. Mount that one, or set the new digest.")
+    return Engine.load(model, provider=settings.provider, dtype=settings.dtype, threads=settings.threads)
+
+
+def model_layout(engine: "Engine") -> "Layout":
+    """The layout in which the model was taught to read ECGs."""
+    from worker.layout import layout
+
+    wanted = engine.bundle.manifest.layout
+    return layout(wanted.name, wanted.width_px, wanted.height_px, wanted.speed_mm_per_s, wanted.gain_mm_per_mv)
+
+
+def reader(engine: "Engine") -> "Reader":
+    """What findings say of the model and the engine that made them."""
+    from schemas.finding import EngineRef, ModelRef
+    from worker.identity import fingerprint
+    from worker.pipeline import Reader
+    from worker.version import VERSION
+
+    bundle, description, layout = engine.bundle, engine.description, model_layout(engine)
+    return Reader(
+        model=ModelRef(name=bundle.manifest.name, digest=bundle.digest, training=bundle.manifest.training),
+        threshold=bundle.manifest.threshold,
+        prompt_digest=bundle.prompt_digest,
+        engine=EngineRef(provider=description.provider, dtype=description.dtype, shapes=description.shapes),
+        layout=layout.name,
+        fingerprint=fingerprint(
+            {
+                "bundle": bundle.digest,
+                "engine": description,
+                "layout": layout.digest,
+                "worker": VERSION,
+            }
+        ),
+    )
+
+
+@contextmanager
+def stages(engine: "Engine", reader: "Reader", settings: Settings) -> Iterator[tuple["Stages", "Scheduler"]]:
+    """The work between reading a record and publishing its result, running until the end of the context.
+
+    The engine's line holds as many questions again as it can answer at once.
+    """
+    from worker.engine.scheduler import Scheduler
+    from worker.pipeline import conclude
+    from worker.preparation import PreparationPool
+    from worker.runner import Stages
+
+    slots = engine.bundle.manifest.slots
+    with (
+        closing(PreparationPool(settings.processes, decoder(settings), model_layout(engine))) as pool,
+        closing(Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.batch_wait_s)) as scheduler,
+    ):
+        conclude_here = functools.partial(conclude, reader=reader)
+        yield Stages(pool, scheduler, conclude_here, settings.findings_topic, settings.rejections_topic), scheduler
+
+
+def limits(settings: Settings, drain_s: float | None = None) -> "Limits":
+    """The loop's bounds as set; a replay drains for as long as it takes."""
+    from worker.runner import Limits
+
+    return Limits(
+        in_flight=settings.max_in_flight,
+        in_flight_bytes=settings.max_in_flight_bytes,
+        publish_records=settings.publish_records,
+        publish_wait_s=settings.publish_wait_s,
+        drain_s=settings.drain_s if drain_s is None else drain_s,
+    )
+
+
+def model_or_untrained(settings: Settings) -> Path:
+    """The model directory of the settings; without one, an untrained model, built on first use and announced.
+
+    For looking at files only: `run` insists on a model that somebody chose.
+    """
+    if settings.model is not None:
+        return settings.model
+    output.tell("No --model given: using an UNTRAINED model. Its answers mean nothing; every finding says so.")
+    return untrained_model()
+
+
+def untrained_model() -> Path:
+    """A tiny model of the right architecture with random weights, built in the user's data directory on first use."""
+    from training.checkpoint import build_untrained
+
+    if not (UNTRAINED_MODEL / "ecg-model.json").exists():
+        UNTRAINED_MODEL.parent.mkdir(parents=True, exist_ok=True)
+        under_construction = UNTRAINED_MODEL.with_name(f"{UNTRAINED_MODEL.name}.{os.getpid()}")
+        build_untrained(under_construction)
+        try:
+            under_construction.rename(UNTRAINED_MODEL)
+        except OSError:  # another process was faster
+            if not (UNTRAINED_MODEL / "ecg-model.json").exists():
+                raise
+    return UNTRAINED_MODEL
+
+
+def bound(stated: str) -> "Bound":
+    """An end of an interval from what was typed: an offset, or a time (UTC unless it says otherwise)."""
+    from worker.replay import Bound
+
+    if stated.isdecimal():
+        return Bound(offset=int(stated))
+    try:
+        moment = datetime.fromisoformat(stated)
+    except ValueError:
+        raise typer.BadParameter(f"{stated!r} is neither an offset nor an ISO 8601 time") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return Bound(timestamp_ms=int(moment.timestamp() * 1000))
+
+
+def require_topics(log: Log, settings: Settings) -> None:
+    """Raise LogError, with what to do, if a topic is missing."""
+    for topic in topics(settings):
+        try:
+            log.partitions(topic)
+        except LogError as error:
+            raise LogError(f"{error}; create it, or let `ecg-worker check --create-topics` do it") from None

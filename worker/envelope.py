@@ -1,0 +1,35 @@
+"""How a finding or a rejection travels: topic, key, and CloudEvents headers in binary mode."""
+
+import hashlib
+import re
+from typing import Final
+
+from adapters.log import Headers, Message, Record
+from schemas.finding import Finding
+from schemas.rejection import Rejection
+
+# W3C Trace Context, version 00. Anything else in that header is not passed on: it could be anything.
+_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def seal(result: Finding | Rejection, record: Record, topic: str) -> Message:
+    """The message that carries a result of this record."""
+    if isinstance(result, Finding):
+        key: bytes | None = result.finding_id.encode()
+        event_id, event_type = result.finding_id, "ecg-finding.v1"
+    else:
+        # The rejected record's own key: whoever sent it finds its rejection under the same key.
+        key = record.key
+        coordinates = f"{record.topic}/{record.partition}/{record.offset}"
+        event_id, event_type = hashlib.sha256(coordinates.encode()).hexdigest()[:32], "ecg-rejection.v1"
+    headers: Headers = (
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_source", f"/{record.topic}/{record.partition}".encode()),
+        ("content-type", b"application/json"),
+    )
+    trace = dict(record.headers).get("traceparent", b"")
+    if _TRACEPARENT.fullmatch(trace):
+        headers += (("traceparent", trace),)
+    return Message(topic, key, result.to_json(), headers)

@@ -1,0 +1,41 @@
+"""Digests that tell one ECG, one finding and one way of computing from another."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from schemas.ecg import Ecg
+
+
+def ecg_digest(ecg: Ecg) -> str:
+    """What this ECG is, whichever message brought it: owner, order, time, leads and samples.
+
+    A retransmission with another message id has the same digest; a corrected recording or another patient has not.
+    """
+    facts = (
+        ecg.patient.id,
+        ecg.patient.assigner,
+        ecg.patient.age_years,
+        ecg.patient.sex,
+        ecg.order.encounter,
+        ecg.order.placer,
+        ecg.order.filler,
+        ecg.order.clinical_texts,
+        ecg.acquired_at.isoformat(),
+        ecg.leads,
+        ecg.derived_leads,
+        ecg.sampling_hz,
+    )
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    digest.update(ecg.samples_uv.tobytes())
+    return digest.hexdigest()
+
+
+def finding_id(ecg: str, bundle: str) -> str:
+    """The finding's id, from the ECG's digest and the model bundle's: the same two always give the same id."""
+    return hashlib.sha256(f"{ecg}:{bundle}".encode()).hexdigest()[:32]
+
+
+def fingerprint(parts: Mapping[str, object]) -> str:
+    """One digest over everything that can change a finding but the ECG itself."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

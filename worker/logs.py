@@ -1,0 +1,89 @@
+"""Logging: one JSON object a line on stderr, through an allow-list.
+
+A deny-list leaks whatever nobody thought of. Here only known fields leave the process: an unknown field is dropped, an
+exception is named by its type and its frames, never by its text, and a library's message by its template, without
+arguments.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+# Every field that may be logged. None of them can hold anything of a patient's.
+ALLOWED_FIELDS: Final = frozenset({
+    "assigned", "attempt", "bytes", "commit_ms", "count", "deadline_s", "digest", "error_type", "event", "findings",
+    "frames", "group", "in_flight", "level", "library", "log", "member", "model", "offset", "partition", "port",
+    "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic", "training", "version",
+})  # fmt: skip
+
+
+def configure(level: str = "INFO") -> None:
+    """Send everything, also what libraries log, through the allow-list to stderr."""
+    shared: list[structlog.types.Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            *shared,
+            _name_exception,
+            allow_listed,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[_template_only, *shared, allow_listed],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in ("kafka", "transformers", "torch", "pydicom", "hl7apy"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+
+
+def get_logger() -> Any:  # structlog's bound loggers are typed by what they wrap, which is only known at run time
+    """A logger. Events are fixed sentences; what varies goes into fields of `ALLOWED_FIELDS`."""
+    return structlog.get_logger()
+
+
+def allow_listed(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Drop every field that is not on the list; a structlog processor."""
+    return {
+        name: value for name, value in event.items() if name in ALLOWED_FIELDS or name in ("_record", "_from_structlog")
+    }
+
+
+def _name_exception(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace an exception by its type and the places it passed."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["error_type"] = type(error).__name__
+        event["frames"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+    return event
+
+
+def _template_only(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A library's record by its unformatted message: its arguments could be anything."""
+    record: logging.LogRecord = event["_record"]
+    event["event"] = str(record.msg)
+    event["library"] = record.name
+    if record.exc_info and record.exc_info[1]:
+        event["error_type"] = type(record.exc_info[1]).__name__
+    record.exc_info = None
+    return event

@@ -1,0 +1,186 @@
+"""The whole way from a record to a finding, on one page.
+
+    record -> decode -> measure -> screen -> render = a case      `prepare`, in a pool of processes
+    case -> engine                                  = an answer   in the engine's thread, if the question applies
+    case, answer -> ground -> assess -> flag        = a finding   `conclude`
+
+Every record ends as exactly one Finding or one Rejection; nothing else leaves this page.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from adapters.log import Record
+from schemas.ecg import Ecg
+from schemas.finding import (
+    EcgSummary,
+    EngineRef,
+    Finding,
+    ModelRef,
+    OrderRef,
+    PatientRef,
+    Provenance,
+    Quality,
+    QualityFlag,
+    RenderRef,
+    Source,
+    utc_from_ms,
+)
+from schemas.rejection import Reason, Rejected, Rejection, Stage
+from worker.assessment import assess
+from worker.case import Case
+from worker.engine.answer import Answer
+from worker.engine.facts import PromptFacts
+from worker.flagging import decide
+from worker.grounding import ground
+from worker.identity import ecg_digest, finding_id
+from worker.layout import Layout
+from worker.measure import measure
+from worker.render import image_digest, render
+from worker.screening import screen
+from worker.version import VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Who reads: the model bundle and the engine that a finding's provenance names."""
+
+    model: ModelRef
+    threshold: float
+    prompt_digest: str
+    engine: EngineRef
+    layout: str
+    fingerprint: str
+
+
+def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> Case | Rejection:
+    """Everything that can be said of a record before the model is asked, or why nothing can be said."""
+    try:
+        with _stage("decode"):
+            ecg = decode(record.value)
+        with _stage("measure"):
+            measured = measure(ecg)
+        with _stage("screen"):
+            screening = screen(ecg, measured)
+        with _stage("render"):
+            image = render(ecg, layout) if screening.verdict is None else None
+    except Rejected as rejected:
+        return reject(record, rejected)
+    return Case(
+        source=_source(record, ecg),
+        ecg_digest=ecg_digest(ecg),
+        patient=PatientRef(id=ecg.patient.id, assigner=ecg.patient.assigner),
+        encounter=ecg.order.encounter,
+        order=OrderRef(placer=ecg.order.placer, filler=ecg.order.filler),
+        priority=ecg.order.priority,
+        ecg=_summary(ecg),
+        quality=measured.quality,
+        measurements=measured.measurements,
+        screening=screening,
+        facts=PromptFacts(ecg.patient.age_years, ecg.patient.sex, ecg.order.clinical_texts),
+        image=image,
+        image_digest=None if image is None else image_digest(image),
+    )
+
+
+def conclude(case: Case, answer: Answer | None, reader: Reader) -> Finding:
+    """The finding: the answer held against the waveform, the verdict, and whether to alert somebody."""
+    reasoning = ground(answer.text, case.measurements) if answer else None
+    assessment = assess(case.screening, answer, reasoning, reader.threshold)
+    flag = decide(
+        assessment,
+        reasoning,
+        case.quality,
+        case.measurements.t_wave_inversion,
+        reader.model,
+        patient=case.patient,
+        encounter=case.encounter,
+        ecg=case.ecg,
+        ordered=case.priority,
+    )
+    return Finding(
+        finding_id=finding_id(case.ecg_digest, reader.model.digest),
+        source=case.source,
+        patient=case.patient,
+        encounter=case.encounter,
+        order=case.order,
+        ecg=case.ecg,
+        quality=_with_answer_flags(case.quality, answer),
+        measurements=case.measurements,
+        assessment=assessment,
+        reasoning=reasoning,
+        flag=flag,
+        provenance=_provenance(case, answer, reader),
+    )
+
+
+@contextmanager
+def _stage(stage: Stage) -> Iterator[None]:
+    """Whatever goes wrong inside is a rejection that names the stage. No exception's text gets out."""
+    try:
+        yield
+    except Rejected:
+        raise
+    except Exception as error:  # noqa: BLE001 - one record must not stop the worker
+        failure = type(error).__name__
+    else:
+        return
+    raise Rejected(Reason.INTERNAL, failure, stage)
+
+
+def reject(record: Record, rejected: Rejected) -> Rejection:
+    """Why this record becomes no finding."""
+    return Rejection(
+        reason=rejected.reason,
+        stage=rejected.stage,
+        detail=rejected.detail,
+        source=_source(record, None),
+        worker_version=VERSION,
+    )
+
+
+def _source(record: Record, ecg: Ecg | None) -> Source:
+    return Source(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp=utc_from_ms(record.timestamp_ms),
+        format=ecg.format if ecg else None,
+        message_id=ecg.message_id if ecg else None,
+        sha256=hashlib.sha256(record.value).hexdigest(),
+    )
+
+
+def _summary(ecg: Ecg) -> EcgSummary:
+    return EcgSummary(
+        acquired_at=ecg.acquired_at,
+        sampling_hz=ecg.sampling_hz,
+        duration_s=round(ecg.duration_s, 3),
+        leads=ecg.leads,
+        derived_leads=ecg.derived_leads,
+        device=ecg.device,
+    )
+
+
+def _with_answer_flags(quality: Quality, answer: Answer | None) -> Quality:
+    """What limited the model, beside what limits the waveform."""
+    problems = [
+        *(["context_truncated"] if answer and answer.truncated_context else []),
+        *(["reasoning_cut_short"] if answer and answer.forced else []),
+    ]
+    flags = tuple(QualityFlag(lead=None, problem=problem) for problem in problems)
+    return quality.model_copy(update={"flags": quality.flags + flags})
+
+
+def _provenance(case: Case, answer: Answer | None, reader: Reader) -> Provenance:
+    return Provenance(
+        model=reader.model,
+        untrained=reader.model.training == "untrained",
+        prompt_digest=reader.prompt_digest if answer else None,
+        render=RenderRef(layout=reader.layout, digest=case.image_digest),
+        engine=reader.engine if answer else None,
+        worker_version=VERSION,
+        fingerprint=reader.fingerprint,
+    )

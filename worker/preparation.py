@@ -1,0 +1,58 @@
+"""A small pool of processes that decode, measure and render.
+
+Parsers in pure Python hold the interpreter for tens of milliseconds; in processes of their own they cannot hold up the
+I/O loop, and one that dies takes no answer with it: the pool breaks, and with it the worker.
+"""
+
+import signal
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Final
+
+from adapters.log import Record
+from schemas.ecg import Ecg
+from schemas.rejection import Reason, Rejected, Rejection
+from worker.case import Case
+from worker.layout import Layout
+from worker.pipeline import prepare
+
+# The slowest real message takes well under a second. Input that needs more is an attack or a defect, and is refused
+# before the log takes this worker for dead.
+TIME_LIMIT_S: Final = 20.0
+
+
+class PreparationPool:
+    """Runs `prepare` in processes. A process that dies breaks the pool: every later result raises BrokenProcessPool."""
+
+    def __init__(self, processes: int, decode: Callable[[bytes], Ecg], layout: Layout) -> None:
+        self._decode = decode
+        self._layout = layout
+        # Spawned, not forked: a fork of a process with threads (torch, the log's client) inherits their locks.
+        self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up_process)
+
+    def submit(self, record: Record) -> Future[Case | Rejection]:
+        """Begin to prepare a record."""
+        return self._pool.submit(_prepare_in_time, record, self._decode, self._layout)
+
+    def close(self) -> None:
+        """End the processes, abandoning what they have in hand."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _set_up_process() -> None:
+    # A terminal's Ctrl-C reaches the whole process group; the parent drains, so its children have to stay.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, _out_of_time)
+
+
+def _prepare_in_time(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> Case | Rejection:
+    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S)
+    try:
+        return prepare(record, decode, layout)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _out_of_time(_: int, __: object) -> None:
+    raise Rejected(Reason.PAYLOAD_TOO_SLOW)

@@ -1,0 +1,126 @@
+"""Settings: from flags, then `ECG_*` environment variables, then a TOML file (`--config` or `ECG_CONFIG`).
+
+Validated once at the start; nothing reads the environment later.
+"""
+
+import codecs
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """The settings are wrong; the message names them, one a line, without their values."""
+
+
+def data_directory() -> Path:
+    """Where this user's embedded log and built models live."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "ecg-r1-worker"
+
+
+def _default_log() -> str:
+    return f"sqlite:///{data_directory() / 'log.db'}"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. The name of a setting in the environment is `ECG_` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="ECG_", extra="forbid", frozen=True)
+
+    log: str = Field(default_factory=_default_log, description="kafka://host:port[,host:port] or sqlite:///path")
+    model: Path | None = Field(None, description="model directory")
+    model_digest: str | None = Field(
+        None, pattern="^[0-9a-f]{64}$", description="digest of the one bundle that may be served; default: any"
+    )
+    group: str = Field("ecg-r1-worker", min_length=1, description="consumer group")
+    member: str = Field(
+        default_factory=socket.gethostname, min_length=1, description="stable name of this process within the group"
+    )
+
+    inbound_topic: str = "ecg.inbound"
+    findings_topic: str = "ecg.findings"
+    rejections_topic: str = "ecg.rejections"
+    audit_topic: str = "ecg.audit"
+
+    site_zone: str = Field("UTC", description="time zone of local times in messages")
+    site_charset: str | None = Field(None, description="Python codec of HL7 text without MSH-18")
+
+    provider: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="number type of the language model")
+    threads: int | None = Field(None, ge=1, description="CPU threads of the engine; default: all cores")
+    processes: int = Field(1, ge=1, description="processes that decode, measure and render")
+
+    max_in_flight: int = Field(64, ge=1, description="records in work at once")
+    max_in_flight_bytes: int = Field(128 * 1024 * 1024, ge=1, description="their payloads together")
+    batch_wait_s: float = Field(0.05, ge=0, description="how long the oldest question waits for a fuller batch")
+    publish_records: int = Field(16, ge=1, description="results that make a transaction due")
+    publish_wait_s: float = Field(0.2, ge=0, description="age of the oldest result that makes a transaction due")
+    drain_s: float = Field(60.0, ge=0, description="how long SIGTERM waits for work in hand")
+    health_port: int | None = Field(None, ge=0, le=65535, description="serve probes and metrics here; 0: any free port")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    deliver_to: str | None = Field(None, description="where flagged findings go: mllp://HOST:PORT or mllps://HOST:PORT")
+    # Not the worker's group: two kinds of process in one group would fence each other.
+    deliver_group: str = Field("ecg-deliver", min_length=1, description="consumer group of `deliver`")
+    delivery_rejections_topic: str = "ecg.delivery-rejections"
+    deliver_sending_facility: str = Field("", description="MSH-4")
+    deliver_receiving_application: str = Field("", description="MSH-5")
+    deliver_receiving_facility: str = Field("", description="MSH-6")
+    deliver_processing_id: Literal["P", "T", "D"] = Field("P", description="MSH-11; T for any model not trained")
+    deliver_ack_s: float = Field(30.0, gt=0, description="how long an acknowledgement is waited for")
+    deliver_sends: int = Field(5, ge=1, description="how often one finding is sent at most")
+    deliver_total_s: float = Field(900.0, gt=0, description="how long one finding is tried, waiting included")
+    deliver_ca_file: Path | None = Field(None, description="whom mllps:// trusts; default: whom this machine trusts")
+    deliver_certificate_file: Path | None = None
+    deliver_key_file: Path | None = None
+
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_username: str | None = None
+    kafka_password_file: Path | None = None
+    kafka_ca_file: Path | None = None
+    kafka_certificate_file: Path | None = None
+    kafka_key_file: Path | None = None
+
+    @field_validator("site_zone")
+    @classmethod
+    def _zone_exists(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("no such time zone") from None
+        return zone
+
+    @field_validator("site_charset")
+    @classmethod
+    def _codec_exists(cls, charset: str | None) -> str | None:
+        try:
+            return charset and codecs.lookup(charset).name
+        except LookupError:
+            raise ValueError("no such codec") from None
+
+    @classmethod
+    def load(cls, config: Path | None = None, **flags: Any) -> Self:
+        """The settings; a flag of None means "not given". Raises SettingsError."""
+        try:
+            stated = tomllib.loads(config.read_text(encoding="utf-8")) if config else {}
+            # Flags rule the environment, and the environment rules the file.
+            from_file = {name: value for name, value in stated.items() if f"ECG_{name.upper()}" not in os.environ}
+            given = {name: value for name, value in flags.items() if value is not None}
+            return cls(**(from_file | given))
+        except ValidationError as error:
+            problems = (f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
+            raise SettingsError("; ".join(problems)) from None
+        except (OSError, ValueError) as error:  # the file cannot be read, or is no TOML
+            raise SettingsError(f"settings file: {type(error).__name__}") from None
+
+    def shown(self) -> dict[str, Any]:
+        """The effective settings for display. Secrets are in files of their own; only the files' names stand here."""
+        return self.model_dump(mode="json")
