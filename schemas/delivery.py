@@ -4,11 +4,11 @@ It points at the finding's record and never repeats its content: no patient data
 an outbound adapter says so.
 """
 
-from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from schemas.codes import Code
 from schemas.finding import Contract
 
 # HL7 tables 0008 and 0357: what a receiver said, and the kind of error it named. Nothing else that it says is kept,
@@ -17,17 +17,8 @@ AckCode = Literal["AE", "AR", "CE", "CR"]
 ErrorCode = Annotated[str, Field(pattern=r"^[0-9]{3}$")]
 
 
-class DeliveryReason(StrEnum):
+class DeliveryReason(Code):
     """Stable codes. The part before the dot is where the fault lies; codes are added, never renamed."""
-
-    def __new__(cls, code: str, meaning: str) -> "DeliveryReason":
-        """A member is its code; `meaning` is what the published table says of it."""
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.meaning = meaning
-        return member
-
-    meaning: str
 
     RECEIVER_REJECTED = "receiver.rejected", "The receiver rejected the message (AR or CR). It was not sent again."
     RECEIVER_ERROR = (

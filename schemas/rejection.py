@@ -3,27 +3,18 @@
 `Rejected` is how any stage says so. `docs/rejections.md` is written from `Reason`; a test keeps them the same.
 """
 
-from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field
 
+from schemas.codes import Code
 from schemas.finding import Contract, Source
 
 Stage = Literal["payload", "decode", "measure", "screen", "render"]
 
 
-class Reason(StrEnum):
+class Reason(Code):
     """Stable codes. The part before the dot is where the fault lies; codes are added, never renamed."""
-
-    def __new__(cls, code: str, meaning: str) -> "Reason":
-        """A member is its code; `meaning` is what the published table says of it."""
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.meaning = meaning
-        return member
-
-    meaning: str
 
     PAYLOAD_EMPTY = "payload.empty", "The record has no value, or one of zero bytes."
     PAYLOAD_TOO_LARGE = "payload.too_large", "The record is larger than the worker accepts."

@@ -22,6 +22,11 @@ def seal(result: Finding | Rejection, record: Record, topic: str) -> Message:
         key = record.key
         coordinates = f"{record.topic}/{record.partition}/{record.offset}"
         event_id, event_type = hashlib.sha256(coordinates.encode()).hexdigest()[:32], "ecg-rejection.v1"
+    return Message(topic, key, result.to_json(), cloud_event(record, event_id, event_type))
+
+
+def cloud_event(record: Record, event_id: str, event_type: str) -> Headers:
+    """Headers of what came of a record: CloudEvents' own, and the record's trace context if it is one."""
     headers: Headers = (
         ("ce_specversion", b"1.0"),
         ("ce_id", event_id.encode()),
@@ -30,6 +35,4 @@ def seal(result: Finding | Rejection, record: Record, topic: str) -> Message:
         ("content-type", b"application/json"),
     )
     trace = dict(record.headers).get("traceparent", b"")
-    if _TRACEPARENT.fullmatch(trace):
-        headers += (("traceparent", trace),)
-    return Message(topic, key, result.to_json(), headers)
+    return (*headers, ("traceparent", trace)) if _TRACEPARENT.fullmatch(trace) else headers

@@ -20,3 +20,5 @@ AGE_SECONDS: Final = Histogram(
     "Time from a record's timestamp to its result's commit.",
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
 )
+
+DELIVERIES: Final = Counter("ecg_deliveries_total", "Flagged findings settled, by outcome.", ["outcome"])

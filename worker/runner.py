@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event
-from typing import Final, Protocol
+from typing import Protocol
 
 from adapters.log import Member, Message, PublishFailed, Record, TopicPartition
 from schemas.finding import Finding
@@ -24,14 +24,9 @@ from worker.envelope import seal
 from worker.health import Progress
 from worker.ledger import Ledger, PartitionLedger
 from worker.logs import get_logger
+from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
 
 log = get_logger()
-
-# Short enough that a finished result is published at once in human terms, long enough not to spin.
-_POLL_BUSY_S: Final = 0.02
-_POLL_IDLE_S: Final = 0.2
-# A group can take this long to give a new member its partitions; only after that is "no partitions" a kind of idleness.
-_JOIN_S: Final = 60.0
 
 
 class Preparation(Protocol):
@@ -123,7 +118,7 @@ class Runner:
                     stop_by = now + self._limits.drain_s
                 if stop_by is not None and (not self._in_flight() or now >= stop_by):
                     return
-                if not self._ledger.assigned and now - began < _JOIN_S:
+                if not self._ledger.assigned and now - began < JOIN_S:
                     last_busy = now
                 if idle_exit_s is not None and now - last_busy >= idle_exit_s:
                     return
@@ -133,12 +128,16 @@ class Runner:
     def _poll(self, *, draining: bool) -> None:
         room = 0 if draining else self._limits.in_flight - self._in_flight()
         self._pause_where_full(full=room <= 0)
-        polled = self._member.poll(_POLL_BUSY_S if self._in_flight() else _POLL_IDLE_S, max(room, 1))
+        polled = self._member.poll(POLL_BUSY_S if self._in_flight() else POLL_IDLE_S, max(room, 1))
         self._ledger.revoke(polled.revoked)
         self._ledger.assign(polled.assigned)
         if polled.revoked or polled.assigned:
             log.info("assignment changed", assigned=len(polled.assigned), revoked=len(polled.revoked))
             self._paused -= polled.revoked | polled.assigned.keys()
+        if polled.revoked and self._publishing is not None and self._publishing[1].cancel():
+            # Its transaction had not even begun, and would commit positions of partitions that changed hands.
+            self._publishing = None
+            self._abandon_everything()
         for record in polled.records:
             ledger = self._ledger.take(record)
             if ledger is not None:

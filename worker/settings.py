@@ -26,7 +26,7 @@ def data_directory() -> Path:
 
 
 def _default_log() -> str:
-    return f"sqlite:///{data_directory() / 'log.db'}"
+    return f"sqlite://{data_directory() / 'log.db'}"
 
 
 class Settings(BaseSettings):

@@ -2,8 +2,9 @@
 
 from collections import deque
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -140,6 +141,27 @@ def test_a_failed_transaction_is_done_again_from_the_committed_position() -> Non
     assert member.rewinds == 1
     assert published_ids(member) == ["0-1", "0-2", "0-3"]
     assert runner.progress.committed == 3
+
+
+def test_a_transaction_that_has_not_begun_is_given_up_when_partitions_change_hands() -> None:
+    class NeverIdle(ThreadPoolExecutor):
+        """Holds the first submission back for good."""
+
+        held = 0
+
+        def submit(self, *arguments: Any, **more: Any) -> Future[Any]:
+            self.held += 1
+            return Future() if self.held == 1 else super().submit(*arguments, **more)
+
+    stop = Event()
+    script = [Polled(assigned={TP: None}), Polled(records(2)), Polled(), Polled(revoked=frozenset({TP}))]
+    member = ScriptedMember(script, stop)
+    member.on_rewind = [Polled(assigned={TP: None}), Polled(records(2))]
+    runner = Runner(member, stages(), QUICK)
+    runner._publisher = NeverIdle(1)
+    runner.run(stop)
+    assert member.rewinds == 1
+    assert published_ids(member) == ["0-2"]
 
 
 def test_results_of_a_partition_that_was_taken_away_are_not_published() -> None:

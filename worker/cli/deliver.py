@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.log import Log, LogError
+from adapters.log import LogError
 from adapters.mllp import Patience
 from adapters.oru import Route
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
@@ -79,7 +79,7 @@ def _serve(settings: Settings, receiver: MllpReceiver, stop: threading.Event, id
     log = logs.get_logger()
     with ExitStack() as parts:
         opened = parts.enter_context(wiring.opened_log(settings))
-        _require_topics(opened, settings)
+        wiring.require_topics(opened, settings.findings_topic, topic)
         member = parts.enter_context(closing(opened.join(group, [settings.findings_topic], settings.member)))
         log.info("joined", group=group, member=settings.member)
         parts.enter_context(closing(receiver))  # closed first, which ends a delivery that is still under way
@@ -90,14 +90,3 @@ def _serve(settings: Settings, receiver: MllpReceiver, stop: threading.Event, id
             log.info("serving health", port=server.port)
         deliverer.run(stop, idle_exit_s)
         log.info("stopped", count=deliverer.progress.committed)
-
-
-def _require_topics(log: Log, settings: Settings) -> None:
-    """Raise LogError if a topic is missing. An embedded log gets it."""
-    if settings.log.startswith("sqlite:"):
-        log.create_topics({settings.delivery_rejections_topic: 1})
-    for topic in (settings.findings_topic, settings.delivery_rejections_topic):
-        try:
-            log.partitions(topic)
-        except LogError as error:
-            raise LogError(f"{error}; create it before findings are delivered") from None

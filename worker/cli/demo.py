@@ -17,6 +17,7 @@ from adapters.log import Log, Message, TopicPartition
 from schemas.finding import Finding
 from schemas.rejection import Rejected, Rejection
 from worker.cli import output, wiring
+from worker.cli.replay import replayed_and_compared
 from worker.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _IDLE_EXIT_S: Final = 2.0
 # Far above the half minute that it takes; a demo that hangs must say so.
 _TIME_LIMIT_S: Final = 300.0
+_LOG_FILE: Final = "log.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,10 @@ def demo(
     Example: ecg-worker demo --out build/demo
     """
     from simulator.cohort import cohort
+    from worker.replay import Bound
 
-    shutil.rmtree(out, ignore_errors=True)
-    (out / "inbound").mkdir(parents=True)
-    settings = Settings.load(log=f"sqlite:///{(out / 'log.db').resolve()}", model=_model())
+    _clear(out)
+    settings = Settings.load(log=f"sqlite://{(out / _LOG_FILE).resolve()}", model=_model())
     submissions = cohort()
     with wiring.opened_log(settings) as log:
         places = _submit(log, submissions, settings, out / "inbound")
@@ -61,7 +63,17 @@ def demo(
     for read in reads:
         _write(read, out, settings)
     output.stdout.print(_table(reads))
-    output.stdout.print(_verdict_on_alerts(reads, out), markup=False)
+    output.stdout.print(_verdict_on_alerts(reads, out), markup=False, soft_wrap=True)
+    replayed_and_compared(settings, Bound(offset=0), Bound(offset=len(submissions)), out / "report.json")
+
+
+def _clear(out: Path) -> None:
+    """An empty folder for this demo. What an earlier one left is removed; a folder of anything else is not touched."""
+    if out.exists() and any(out.iterdir()):
+        if not (out / _LOG_FILE).is_file():
+            raise typer.BadParameter("is not empty, and no earlier demo's folder", param_hint="--out")
+        shutil.rmtree(out)
+    (out / "inbound").mkdir(parents=True)
 
 
 def _model() -> Path:
@@ -161,5 +173,8 @@ def _verdict_on_alerts(reads: list[Read], out: Path) -> str:
     findings = [read.result for read in reads if isinstance(read.result, Finding)]
     lines = [f"{len(findings)} findings and {len(reads) - len(findings)} rejections in {out}/"]
     if any(finding.provenance.untrained for finding in findings):
-        lines.append("The model is UNTRAINED (random weights): its answers mean nothing, and it never raises a flag.")
+        lines.append(
+            "The model is UNTRAINED (random weights): its answers mean nothing. It never raises a flag, so nothing was "
+            "sent to an EHR (`ecg-worker deliver` sends flagged findings only)."
+        )
     return "\n".join(lines)

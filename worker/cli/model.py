@@ -10,12 +10,23 @@ from worker.cli import output
 
 def export_vision(
     directory: Annotated[Path, typer.Argument(metavar="DIR", exists=True, file_okay=False)],
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="JSON",
+            exists=True,
+            dir_okay=False,
+            help="picture, prompt and lengths of a directory without a manifest",
+        ),
+    ] = None,
 ) -> None:
-    """Build the ONNX vision encoder of a model directory, and note its digest in `ecg-model.json`.
+    """Build the ONNX vision encoder of a model directory, and list every file's digest in its `ecg-model.json`.
 
-    Example: ecg-worker export-vision /models/ecg-r1
+    Example: ecg-worker export-vision /models/ecg-r1 --settings ecg-r1.json
     """
     from worker.engine.export import export_vision as export
+    from worker.engine.manifest import read_settings, write_manifest
 
-    export(directory)
-    output.tell(f"wrote {directory / 'vision.onnx'}")
+    if settings is not None:
+        write_manifest(directory, read_settings(settings))
+    output.tell(f"wrote {export(directory)}")

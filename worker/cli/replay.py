@@ -17,7 +17,7 @@ from worker.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from adapters.log import Log
     from worker.audit import Report
-    from worker.replay import Interval, Replayed
+    from worker.replay import Bound, Interval, Replayed
 
 
 def replay(
@@ -36,23 +36,29 @@ def replay(
 
     Example: ecg-worker replay --from 2026-03-03T00:00:00Z --to 2026-03-04T00:00:00Z --model /models/ecg-r1
     """
+    settings = Settings.load(log=log, model=model, config=config)
+    compared = replayed_and_compared(settings, wiring.bound(start), wiring.bound(end), report)
+    raise typer.Exit(int(not compared.all_same))
+
+
+def replayed_and_compared(settings: Settings, start: "Bound", end: "Bound", report: Path) -> "Report":
+    """Replay an interval, write the comparison as JSON, and print it for a person."""
     from worker.audit import compare, results_then
     from worker.replay import Interval
 
-    settings = Settings.load(log=log, model=model, config=config)
     if settings.model is None:
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
     with wiring.opened_log(settings) as opened:
-        wiring.require_topics(opened, settings)
-        interval = Interval.resolve(opened, settings.inbound_topic, wiring.bound(start), wiring.bound(end))
+        live = (settings.findings_topic, settings.rejections_topic)
+        wiring.require_topics(opened, settings.inbound_topic, settings.audit_topic, *live)
+        interval = Interval.resolve(opened, settings.inbound_topic, start, end)
         output.tell(f"replaying {len(interval)} offsets of {settings.inbound_topic} onto {settings.audit_topic}")
         replayed = _replay(opened, interval, settings)
-        topics = (settings.findings_topic, settings.rejections_topic)
-        then, repeated = results_then(opened, topics, interval)
+        then, repeated = results_then(opened, live, interval)
     compared = compare(then, repeated, replayed, interval)
     report.write_text(json.dumps(compared.as_json(), indent=2) + "\n", encoding="utf-8")
-    show(compared)
-    raise typer.Exit(int(not compared.all_same))
+    _show(compared)
+    return compared
 
 
 def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
@@ -87,7 +93,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
         return member.replayed
 
 
-def show(report: "Report") -> None:
+def _show(report: "Report") -> None:
     """Print the comparison for a person."""
     from worker.audit import OUTCOMES
 

@@ -72,7 +72,7 @@ def _serve(settings: Settings, stop: threading.Event, idle_exit_s: float | None)
             provider=reader.engine.provider,
         )  # fmt: skip
         opened = open_parts.enter_context(wiring.opened_log(settings))
-        wiring.require_topics(opened, settings)
+        wiring.require_topics(opened, *_topics(settings))
         stages, scheduler = open_parts.enter_context(wiring.stages(engine, reader, settings))
         member = opened.join(settings.group, [settings.inbound_topic], settings.member)
         open_parts.enter_context(closing(member))
@@ -89,7 +89,7 @@ def check(
     model: options.Model = None,
     group: options.Group = None,
     create_topics: Annotated[
-        bool, typer.Option("--create-topics", help="create missing topics, 3 partitions each")
+        bool, typer.Option("--create-topics", help="create missing topics, those of other commands too")
     ] = False,
     config: options.Config = None,
 ) -> None:
@@ -129,8 +129,13 @@ def _check_log(settings: Settings, create_topics: bool) -> str:
     with wiring.opened_log(settings) as log:
         if create_topics:
             log.create_topics(wiring.topics(settings))
-        wiring.require_topics(log, settings)
-        return ", ".join(f"{topic} {_extent(log, topic)}" for topic in wiring.topics(settings))
+        wiring.require_topics(log, *_topics(settings))
+        return ", ".join(f"{topic} {_extent(log, topic)}" for topic in _topics(settings))
+
+
+def _topics(settings: Settings) -> tuple[str, str, str]:
+    """What `run` needs."""
+    return settings.inbound_topic, settings.findings_topic, settings.rejections_topic
 
 
 def _extent(log: Log, topic: str) -> str:

@@ -33,7 +33,7 @@ def submit(
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     files = [file for file in files if file.is_file()]
     with wiring.opened_log(settings) as opened:
-        wiring.require_topics(opened, settings)
+        wiring.require_topics(opened, settings.inbound_topic)
         steps = range(0, len(files), _FILES_AT_ONCE)
         for start in output.track(steps, "submitting"):
             batch = files[start : start + _FILES_AT_ONCE]

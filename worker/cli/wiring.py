@@ -64,9 +64,9 @@ def _kafka_options(settings: Settings) -> KafkaOptions | None:
 
 
 def topics(settings: Settings) -> dict[str, int]:
-    """The topics that the worker uses, with the partitions to create them with where they are missing."""
-    names = (settings.inbound_topic, settings.findings_topic, settings.rejections_topic, settings.audit_topic)
-    return dict.fromkeys(names, 3)
+    """Every topic that any command uses, with the partitions to create it with where it is missing."""
+    of_the_worker = (settings.inbound_topic, settings.findings_topic, settings.rejections_topic, settings.audit_topic)
+    return {**dict.fromkeys(of_the_worker, 3), settings.delivery_rejections_topic: 1}
 
 
 def load_engine(settings: Settings, model: Path) -> "Engine":
@@ -187,10 +187,10 @@ def bound(stated: str) -> "Bound":
     return Bound(timestamp_ms=int(moment.timestamp() * 1000))
 
 
-def require_topics(log: Log, settings: Settings) -> None:
+def require_topics(log: Log, *names: str) -> None:
     """Raise LogError, with what to do, if a topic is missing."""
-    for topic in topics(settings):
+    for name in names:
         try:
-            log.partitions(topic)
+            log.partitions(name)
         except LogError as error:
             raise LogError(f"{error}; create it, or let `ecg-worker check --create-topics` do it") from None

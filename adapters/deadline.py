@@ -1,0 +1,44 @@
+"""One moment by which a thing must be done, and a way to hold calls to it that would wait for ever."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Deadline:
+    """A moment on the monotonic clock, shared by all the steps that must be over by then."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self._end - time.monotonic())
+
+    @property
+    def expired(self) -> bool:
+        """Whether the moment has passed."""
+        return self.remaining_s == 0.0
+
+
+def within(deadline: Deadline, name: str, call: Callable[[], T]) -> T:
+    """What `call` returns or raises, or TimeoutError at the deadline.
+
+    The call runs in a thread of its own. If it does not end in time that thread goes on waiting: whoever gives up on it
+    must see to it that the call can do no more harm, and preferably that it ends.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return outcome.result(timeout=deadline.remaining_s)

@@ -1,0 +1,72 @@
+"""From a URL to a receiver of findings. The one place that names every outbound form."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from adapters.mllp import MllpClient, Patience
+from adapters.oru import Route, build_oru, control_id
+from schemas.finding import Finding
+
+_FORM: Final = "a receiver's URL is mllp://HOST:PORT, or mllps://HOST:PORT for TLS"
+
+
+class ReceiverError(Exception):
+    """The receiver's URL or its TLS files are of no use; the message says which, without their content."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM files: whom to trust (default: whom this machine trusts), and who we are if the receiver asks."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+class MllpReceiver:
+    """An HL7 v2 receiver. `deliver` belongs to one thread; `close` may come from another and ends it."""
+
+    def __init__(self, client: MllpClient, route: Route) -> None:
+        self._client, self._route = client, route
+
+    def deliver(self, finding: Finding) -> None:
+        """Return once the receiver has taken the finding over. Raises schemas.delivery.Undelivered."""
+        self._client.send(build_oru(finding, self._route), control_id(finding.finding_id))
+
+    def close(self) -> None:
+        """End the connection, and a delivery that is under way."""
+        self._client.close()
+
+
+def open_receiver(url: str, route: Route, patience: Patience, tls: TlsFiles | None = None) -> MllpReceiver:
+    """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
+
+    Raises ReceiverError.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ReceiverError(_FORM) from None
+    extras = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
+    if parts.scheme not in ("mllp", "mllps") or not host or not port or extras:
+        raise ReceiverError(_FORM)
+    if parts.scheme == "mllp" and tls is not None:
+        raise ReceiverError("TLS files are given, but the receiver's URL is mllp://, not mllps://")
+    context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
+    return MllpReceiver(MllpClient(host, port, patience, context), route)
+
+
+def _context(files: TlsFiles) -> ssl.SSLContext:
+    """TLS 1.2 or later, with the receiver's name checked."""
+    try:
+        context = ssl.create_default_context(cafile=files.ca)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if files.certificate is not None:
+            context.load_cert_chain(files.certificate, files.key)
+    except (OSError, ValueError) as error:
+        raise ReceiverError(f"the receiver's TLS files cannot be used: {type(error).__name__}") from None
+    return context

@@ -1,0 +1,129 @@
+"""The file of an embedded log: its tables, its connections, its transactions."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from adapters.log import LogError, LogUnavailable, PublishFailed
+
+APPLICATION_ID: Final = 0x4543474C  # "ECGL" in the file's header: a database of somebody else is not touched
+SCHEMA_VERSION: Final = 1
+BUSY_TIMEOUT_S: Final = 10.0  # how long one writer waits for another; a transaction here takes milliseconds
+WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024  # what the write-ahead log keeps on disk after a checkpoint
+WAL_ATTEMPTS: Final = 100  # switching a new file to WAL does not wait for other processes by itself
+WAL_PAUSE_S: Final = 0.05
+
+SCHEMA: Final = """
+CREATE TABLE partitions (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    next_offset INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (topic, partition)) WITHOUT ROWID;
+CREATE TABLE records (
+    topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+    timestamp_ms INTEGER NOT NULL, key BLOB, headers BLOB NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (topic, partition, offset));
+CREATE INDEX records_by_time ON records (topic, partition, timestamp_ms, offset);
+CREATE TABLE groups (name TEXT PRIMARY KEY, generation INTEGER NOT NULL) WITHOUT ROWID;
+-- One row for each name a member ever had. `epoch` counts the processes that took it; `topics` is null if none has it.
+CREATE TABLE members (
+    group_name TEXT NOT NULL, name TEXT NOT NULL, epoch INTEGER NOT NULL, topics TEXT, seen_ms INTEGER NOT NULL,
+    PRIMARY KEY (group_name, name)) WITHOUT ROWID;
+-- `since` is the group's generation in which the partition came to this member.
+CREATE TABLE assignments (
+    group_name TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    member TEXT NOT NULL, since INTEGER NOT NULL,
+    PRIMARY KEY (group_name, topic, partition)) WITHOUT ROWID;
+CREATE TABLE positions (
+    group_name TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    offset INTEGER NOT NULL, metadata TEXT NOT NULL,
+    PRIMARY KEY (group_name, topic, partition)) WITHOUT ROWID;
+"""
+
+
+def create(path: Path) -> None:
+    """Make the file if it is missing, readable by this user only: it holds patient data. Raises LogError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise LogError(f"the log's file cannot be opened: {type(error).__name__}") from None
+    connection = connect(path)
+    try:
+        with transaction(connection):
+            (identity,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if (identity, version, tables) == (0, 0, 0):
+                for statement in SCHEMA.split(";\n"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            elif (identity, version) != (APPLICATION_ID, SCHEMA_VERSION):
+                raise LogError("the file is no log, or one of another version")
+    finally:
+        connection.close()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection of its own for one thread at a time: durable on commit, patient with other writers."""
+    with translated("opening"):
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+            _use_wal(connection)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    for attempt in range(WAL_ATTEMPTS):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if attempt == WAL_ATTEMPTS - 1:
+                raise
+            time.sleep(WAL_PAUSE_S)
+        else:
+            return
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """All of it or nothing. IMMEDIATE is the only writer from its start; DEFERRED reads one unchanging state."""
+    with translated("a transaction"):
+        connection.execute(f"BEGIN {kind}")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def publishing(connection: sqlite3.Connection) -> Iterator[None]:
+    """A transaction of a publisher: what the file could not do in time is PublishFailed."""
+    try:
+        with transaction(connection):
+            yield
+    except LogUnavailable as error:
+        raise PublishFailed(f"transaction not committed: {error}") from None
+
+
+@contextmanager
+def translated(doing: str) -> Iterator[None]:
+    """Raise SQLite's errors as ours, by their kind."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise LogUnavailable(f"{doing}: {error.sqlite_errorname}") from None
+    except sqlite3.Error as error:
+        raise LogError(f"{doing}: {type(error).__name__}") from None

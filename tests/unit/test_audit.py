@@ -1,0 +1,61 @@
+"""Then and now, record by record."""
+
+from typing import Any
+
+import pytest
+
+from adapters.log import TopicPartition
+from worker.audit import Report, compare
+from worker.replay import Interval, Replayed
+
+TP = TopicPartition("ecg.inbound", 0)
+ALL = Interval({TP: range(10)}, {})
+
+
+def finding(verdict: str = "ischemic", probability: float | None = 0.8, **more: Any) -> dict[str, Any]:
+    return {"assessment": {"verdict": verdict, "probability": probability}, "flag": {"raised": True}} | more
+
+
+def rejection(reason: str = "hl7.malformed") -> dict[str, Any]:
+    return {"reason": reason}
+
+
+def report(then: dict[str, Any] | None, now: dict[str, Any] | None, interval: Interval = ALL) -> Report:
+    before = {} if then is None else {(TP, 3): then}
+    after = {} if now is None else {(TP, 3): now}
+    return compare(before, 0, Replayed(results=after), interval)
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "outcome"),
+    [
+        (finding(), finding(), "same"),
+        (rejection(), rejection(), "same"),
+        (finding(), finding(probability=0.7), "probability_differs"),
+        (finding(), finding("non_ischemic", 0.8), "verdict_differs"),
+        (finding(), finding(flag={"raised": False}), "details_differ"),
+        (finding(), rejection(), "rejected_now"),
+        (rejection(), finding(), "rejected_then"),
+        (rejection(), rejection("hl7.encoding"), "rejection_differs"),
+        (None, finding(), "missing"),
+        (finding(), None, "extra"),
+    ],
+)
+def test_outcomes(then: dict[str, Any] | None, now: dict[str, Any] | None, outcome: str) -> None:
+    compared = report(then, now)
+    assert [comparison.outcome for comparison in compared.comparisons] == [outcome]
+    assert compared.all_same == (outcome == "same")
+    assert compared.as_json()["counts"][outcome] == 1
+
+
+def test_a_probability_that_moved_says_by_how_much() -> None:
+    (difference,) = report(finding(probability=0.8), finding(probability=0.7)).as_json()["differences"]
+    assert difference["probability_change"] == pytest.approx(-0.1)
+    assert difference["differing"] == ("assessment",)
+
+
+def test_an_interval_that_is_partly_gone_is_never_all_the_same() -> None:
+    gone = Interval({TP: range(3, 10)}, {TP: range(3)})
+    compared = report(finding(), finding(), gone)
+    assert not compared.all_same
+    assert compared.as_json()["gone"] == [{"partition": "ecg.inbound/0", "from": 0, "to": 3, "count": 3}]

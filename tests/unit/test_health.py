@@ -1,0 +1,75 @@
+"""Probes: alive depends on this process only, ready on having work, started on a warm model."""
+
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from worker.health import ENGINE_STALLED_S, LOOP_STALLED_S, Health, HealthServer, Progress
+
+
+def health(progress: Progress, *, now: float = 0.0, stalled_s: float = 0.0) -> Health:
+    return Health(progress, lambda: stalled_s, lambda: now)
+
+
+def working() -> Progress:
+    return Progress(assigned_partitions=3, turned_at=0.0)
+
+
+def test_a_worker_with_partitions_is_ready() -> None:
+    assert health(working()).ready
+
+
+def test_without_partitions_or_while_draining_it_is_alive_but_not_ready() -> None:
+    for progress in (Progress(turned_at=0.0), Progress(assigned_partitions=3, draining=True, turned_at=0.0)):
+        assert health(progress).alive
+        assert not health(progress).ready
+
+
+def test_a_loop_that_no_longer_turns_is_not_alive() -> None:
+    assert health(working(), now=LOOP_STALLED_S - 1).alive
+    assert not health(working(), now=LOOP_STALLED_S + 1).alive
+
+
+def test_an_engine_that_is_stuck_is_not_alive() -> None:
+    assert not health(working(), stalled_s=ENGINE_STALLED_S + 1).alive
+
+
+@pytest.fixture
+def server() -> Iterator[HealthServer]:
+    with closing(HealthServer(0, "127.0.0.1")) as running:
+        yield running
+
+
+def get(server: HealthServer, path: str) -> tuple[int, bytes]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as response:
+            return response.status, response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+def test_probes_answer_over_http(server: HealthServer) -> None:
+    assert [get(server, path)[0] for path in ("/livez", "/startupz", "/readyz")] == [200, 503, 503]
+    progress = Progress(committed=7)
+    server.started(Health(progress, lambda: 0.0))
+    assert [get(server, path)[0] for path in ("/livez", "/startupz", "/readyz")] == [200, 200, 503]
+    progress.assigned_partitions = 1
+    status, body = get(server, "/readyz?verbose")
+    assert (status, json.loads(body)["committed"]) == (200, 7)
+    assert get(server, "/nothing")[0] == 404
+
+
+def test_metrics_are_served_and_hold_no_label_but_the_bounded_ones(server: HealthServer) -> None:
+    import worker.metrics  # noqa: F401 - registers them
+
+    status, body = get(server, "/metrics")
+    text = body.decode()
+    assert status == 200
+    assert "# TYPE ecg_findings_total counter" in text
+    labels = {line.split("{")[1].split("=")[0] for line in text.splitlines() if line.startswith("ecg_") and "{" in line}
+    assert labels <= {"verdict", "reason", "outcome", "le"}
