@@ -3,21 +3,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SHIPPED := schemas adapters worker simulator training
-CODE := $(SHIPPED) benchmarks tests
+CODE := $(SHIPPED) benchmarks deploy tests
 export UV_DEFAULT_INDEX ?= $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null)
 ifeq ($(strip $(UV_DEFAULT_INDEX)),)
 unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers check format schemas lock bench-quick clean
+.PHONY: help setup demo test lint types layers check format schemas lock manifests image-check bench-quick clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: .venv/.complete ## create .venv with ecg-worker and everything it needs
 
-.venv/.complete: requirements-dev.lock pyproject.toml
+.venv/.complete: requirements-dev.lock
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo "Python 3.11 to 3.13 is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -57,6 +57,15 @@ lock: setup ## resolve the exact versions of all packages anew
 		pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	for list in deploy/requirements-build deploy/checks/requirements-tools deploy/checks/requirements-checkov; do \
+		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
+			$$list.in -o $$list.lock || exit 1; done
+
+manifests: setup ## render deploy/overlays/ and check them, on a real Kubernetes API server too
+	$(BIN)/python -m deploy.checks.manifests
+
+image-check: setup ## check the Dockerfile, build the image and run it as a cluster would (15 minutes, 30 GB)
+	$(BIN)/python -m deploy.checks.image
 
 bench-quick: setup ## measure decoding, rendering and the vision encoder on this machine (3 minutes)
 	$(BIN)/python -m benchmarks.records

@@ -4,10 +4,12 @@ Parsers in pure Python hold the interpreter for tens of milliseconds; in process
 I/O loop, and one that dies takes no answer with it: the pool breaks, and with it the worker.
 """
 
+import os
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Final
 
 from adapters.log import Record
@@ -25,15 +27,18 @@ TIME_LIMIT_S: Final = 20.0
 class PreparationPool:
     """Runs `prepare` in processes. A process that dies breaks the pool: every later result raises BrokenProcessPool."""
 
-    def __init__(self, processes: int, decode: Callable[[bytes], Ecg], layout: Layout) -> None:
+    def __init__(
+        self, processes: int, decode: Callable[[bytes], Ecg], layout: Layout, time_limit_s: float = TIME_LIMIT_S
+    ) -> None:
         self._decode = decode
         self._layout = layout
+        self._time_limit_s = time_limit_s
         # Spawned, not forked: a fork of a process with threads (torch, the log's client) inherits their locks.
         self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up_process)
 
     def submit(self, record: Record) -> Future[Case | Rejection]:
         """Begin to prepare a record."""
-        return self._pool.submit(_prepare_in_time, record, self._decode, self._layout)
+        return self._pool.submit(_prepare_in_time, record, self._decode, self._layout, self._time_limit_s)
 
     def close(self) -> None:
         """End the processes, abandoning what they have in hand."""
@@ -44,10 +49,21 @@ def _set_up_process() -> None:
     # A terminal's Ctrl-C reaches the whole process group; the parent drains, so its children have to stay.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, _out_of_time)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _prepare_in_time(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> Case | Rejection:
-    signal.setitimer(signal.ITIMER_REAL, TIME_LIMIT_S)
+def _end_with_parent() -> None:
+    """A parent that was killed closes no queue: without this its children would wait for work for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _prepare_in_time(
+    record: Record, decode: Callable[[bytes], Ecg], layout: Layout, time_limit_s: float
+) -> Case | Rejection:
+    signal.setitimer(signal.ITIMER_REAL, time_limit_s)
     try:
         return prepare(record, decode, layout)
     finally:

@@ -5,6 +5,7 @@ recording leaves its tail blank, and where a trace is cut off there is a mark.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -49,23 +50,36 @@ def draw(ecg: Ecg, form: Layout) -> Drawing:
             continue
         first = round(cell.column / cell.columns * shown_s * ecg.sampling_hz)
         stop = round((cell.column + 1) / cell.columns * shown_s * ecg.sampling_hz)
-        y_mm = ecg.samples_uv[row, first:stop] - baselines_uv[row]
-        y_mm *= np.float32(-form.gain_mm_per_mv / 1000)
-        y_mm += np.float32(cell.baseline_mm)
+        mm_per_uv = np.float32(-form.gain_mm_per_mv / 1000)
         points = np.empty((stop - first, 2), np.float32)
-        points[:, 0] = np.arange(stop - first) * (form.speed_mm_per_s / ecg.sampling_hz) + cell.left_mm
+        points[:, 0] = _x_mm(stop - first, form.speed_mm_per_s / ecg.sampling_hz, cell.left_mm)
+        y_mm = ecg.samples_uv[row, first:stop] * mm_per_uv
+        y_mm += np.float32(cell.baseline_mm) - mm_per_uv * baselines_uv[row]
         points[:, 1] = y_mm
-        marks += _cut(points, cell)
-        lines += _unbroken(points)
+        if y_mm.min(initial=np.inf) >= cell.top_mm and y_mm.max(initial=-np.inf) <= cell.bottom_mm:
+            lines.append(points)
+        else:  # cut off, or with gaps: NaN fails both comparisons
+            marks += _cut(points, cell)
+            lines += _unbroken(points)
     return Drawing(tuple(lines), tuple(marks), tuple(boxes))
+
+
+@lru_cache(maxsize=64)  # the same few for every ECG of one length and rate
+def _x_mm(count: int, step_mm: float, left_mm: float) -> NDArray[np.float32]:
+    x_mm = (np.arange(count) * step_mm + left_mm).astype(np.float32)
+    x_mm.setflags(write=False)
+    return x_mm
 
 
 def _baselines_uv(ecg: Ecg) -> NDArray[np.float32]:
     """The level that is drawn on the baseline: each lead's median; NaN for a lead of padding only."""
     every = max(1, round(_BASELINE_EVERY_S * ecg.sampling_hz))
-    ordered = np.sort(ecg.samples_uv[:, ::every], axis=1)  # NaN comes last
-    known = (~np.isnan(ordered)).sum(axis=1)
-    baselines_uv: NDArray[np.float32] = ordered[np.arange(len(ordered)), np.maximum(known - 1, 0) // 2]
+    samples_uv = ecg.samples_uv[:, ::every]
+    known = (~np.isnan(samples_uv)).sum(axis=1)
+    middles = np.maximum(known - 1, 0) // 2
+    # NaN comes last, so that the middle one of the known samples is the middle one of all in front of it.
+    ordered = np.partition(samples_uv, np.unique(middles), axis=1)
+    baselines_uv: NDArray[np.float32] = ordered[np.arange(len(ordered)), middles]
     return baselines_uv
 
 
@@ -73,8 +87,6 @@ def _cut(points: NDArray[np.float32], cell: Cell) -> list[tuple[float, float, in
     """Clip a trace to its row, in place, and say where that was: one mark for each stretch."""
     y_mm = points[:, 1]
     marks: list[tuple[float, float, int]] = []
-    if np.fmin.reduce(y_mm) >= cell.top_mm and np.fmax.reduce(y_mm) <= cell.bottom_mm:
-        return marks
     for direction, edge_mm in ((-1, cell.top_mm), (1, cell.bottom_mm)):
         beyond = (y_mm - edge_mm) * direction > 0
         if beyond.any():
@@ -88,7 +100,5 @@ def _cut(points: NDArray[np.float32], cell: Cell) -> list[tuple[float, float, in
 def _unbroken(points: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """The stretches without padding."""
     padding = np.isnan(points[:, 1])
-    if not padding.any():
-        return [points]
     edges = np.flatnonzero(np.diff(~padding, prepend=False, append=False))
     return [points[start:stop] for start, stop in zip(edges[::2], edges[1::2], strict=True)]

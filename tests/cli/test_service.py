@@ -8,12 +8,15 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from adapters.log import Position, TopicPartition
+from adapters.logs import open_log
 from simulator.cohort import cohort
 from tests.cli.command import command, environment, lines, run
 
@@ -32,6 +35,7 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path, tiny_model: Path) -
         "ECG_INBOUND_TOPIC": f"inbound-{mine}",
         "ECG_FINDINGS_TOPIC": f"findings-{mine}",
         "ECG_REJECTIONS_TOPIC": f"rejections-{mine}",
+        "ECG_AUDIT_TOPIC": f"audit-{mine}",
         "ECG_THREADS": 1,
     }
 
@@ -160,3 +164,31 @@ def test_a_log_out_of_reach_exits_1_and_says_so(tiny_model: Path) -> None:
     done = run("run", ECG_LOG="kafka://127.0.0.1:1", ECG_MODEL=tiny_model)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def standing(settings: dict[str, Any]) -> dict[TopicPartition, Position | None]:
+    """Where the live group stands in every partition."""
+    with closing(open_log(str(settings["ECG_LOG"]))) as log:
+        group, topic = str(settings["ECG_GROUP"]), str(settings["ECG_INBOUND_TOPIC"])
+        return {partition: log.committed(group, partition) for partition in log.partitions(topic)}
+
+
+def test_a_replay_says_the_same_again_and_moves_nobody(settings: dict[str, Any], inbound: Path, tmp_path: Path) -> None:
+    run("check", "--create-topics", **settings)
+    run("submit", inbound, **settings)
+    assert run("run", "--idle-exit", 1, **settings).returncode == 0
+    before = standing(settings)
+    report = tmp_path / "report.json"
+    replayed = run("replay", "--from", "2000-01-01", "--to", 10**6, "--report", report, **settings)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    written = json.loads(report.read_text())
+    assert (written["all_same"], written["counts"]["same"]) == (True, SUBMITTED)
+    assert standing(settings) == before
+    audited = lines(run("read", settings["ECG_AUDIT_TOPIC"], **settings))
+    assert sorted(map(json.dumps, audited)) == sorted(map(json.dumps, results(settings)))
+
+    # A record that was never read live is missing from the findings, and the replay says so.
+    run("submit", inbound / "real.dcm", **settings)
+    again = run("replay", "--from", 0, "--to", 10**6, "--report", report, **settings)
+    assert again.returncode == 1
+    assert json.loads(report.read_text())["counts"]["missing"] == 1

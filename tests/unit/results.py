@@ -1,5 +1,7 @@
 """Small real findings, rejections and cases for tests that do not care what is in them."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 
 from adapters.log import Record
@@ -56,7 +58,7 @@ def measurements(**t_mv: float) -> Measurements:
 
 
 SUMMARY = EcgSummary(
-    acquired_at="2026-03-03T08:00:00Z",  # type: ignore[arg-type] # pydantic parses it
+    acquired_at=datetime(2026, 3, 3, 8, tzinfo=UTC),
     sampling_hz=500.0,
     duration_s=10.0,
     leads=("I", "II"),

@@ -148,4 +148,5 @@ def _check_model(settings: Settings) -> str:
     if settings.model is None:
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
     reader = wiring.reader(wiring.load_engine(settings, settings.model))
-    return f"{reader.model.name} ({reader.model.training}, {reader.engine.provider}, {reader.engine.dtype})"
+    how = f"{reader.model.training}, {reader.engine.provider}, {reader.engine.dtype}"
+    return f"{reader.model.name} ({how}), digest {reader.model.digest}"

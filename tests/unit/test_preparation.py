@@ -1,0 +1,87 @@
+"""The pool of processes: bounded in time, dead when one of its processes is, gone when its parent is."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from adapters.log import Record
+from schemas.ecg import Ecg
+from schemas.rejection import Reason, Rejection
+from simulator.edits import real_ecg
+from worker.case import Case
+from worker.layout import layout
+from worker.preparation import PreparationPool
+
+
+def behave(payload: bytes) -> Ecg:
+    """A decoder that does what the record says."""
+    match payload:
+        case b"loop":
+            while True:
+                pass
+        case b"die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case b"fail":
+            raise ValueError("DOE^JANE")
+    return real_ecg()
+
+
+def record(value: bytes) -> Record:
+    return Record("ecg.inbound", 0, 0, None, None, value)
+
+
+@pytest.fixture
+def pool() -> Iterator[PreparationPool]:
+    with closing(PreparationPool(1, behave, layout(), time_limit_s=1.0)) as running:
+        yield running
+
+
+def test_records_are_prepared_and_failures_are_rejections_that_say_nothing_of_the_record(pool: PreparationPool) -> None:
+    prepared = [pool.submit(record(value)) for value in (b"ok", b"fail", b"loop", b"ok")]
+    first, failed, slow, last = (future.result(60) for future in prepared)
+    assert isinstance(first, Case)
+    assert isinstance(last, Case)
+    assert first.ecg_digest == last.ecg_digest
+    assert isinstance(failed, Rejection)
+    assert (failed.reason, failed.detail) == (Reason.INTERNAL, "ValueError")
+    assert isinstance(slow, Rejection)
+    assert slow.reason == Reason.PAYLOAD_TOO_SLOW
+
+
+def test_a_process_that_dies_is_noticed(pool: PreparationPool) -> None:
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(record(b"die")).result(60)
+
+
+PARENT = """
+import sys, time
+from tests.unit.test_preparation import PreparationPool, behave, layout, record
+if __name__ == "__main__":
+    pool = PreparationPool(1, behave, layout())
+    pool.submit(record(b"fail")).result(60)
+    print(*pool._pool._processes, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_no_process_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists() and "State:\tZ" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < deadline, "the child lives on"
+        time.sleep(0.05)
