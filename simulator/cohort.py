@@ -26,7 +26,7 @@ class Submission:
 
 
 def cohort() -> list[Submission]:
-    """Fifteen records: twelve leads as they are, T waves inverted, leads disturbed, other rates and forms, two broken."""
+    """Fifteen records: the ECG as it is, T waves inverted, leads disturbed, other rates and forms, two broken ones."""
     anterior = invert_t_waves(real_ecg(), ("V1", "V2", "V3", "V4"), depth_mv=0.35)
     inferior = invert_t_waves(real_ecg(), ("II", "III", "aVF"), depth_mv=0.25)
     lateral = invert_t_waves(real_ecg(), ("I", "aVL", "V5", "V6"), depth_mv=0.2, symmetry=2.0)

@@ -48,14 +48,24 @@ def inbound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+TOPICS = ("ECG_INBOUND_TOPIC", "ECG_FINDINGS_TOPIC", "ECG_REJECTIONS_TOPIC", "ECG_AUDIT_TOPIC")
+
+
+def create_topics(settings: dict[str, Any]) -> None:
+    with closing(open_log(settings["ECG_LOG"])) as log:
+        log.create_topics({settings[topic]: 3 for topic in TOPICS})
+
+
+def values(settings: dict[str, Any], *topics: str) -> list[dict[str, Any]]:
+    """The committed records of these topics, decoded."""
+    with closing(open_log(settings["ECG_LOG"])) as log:
+        ranges = {part: range(*log.bounds(part)) for topic in topics for part in log.partitions(settings[topic])}
+        return [json.loads(record.value) for record in log.read(ranges)]
+
+
 def results(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """Everything that a reader sees: committed findings and rejections."""
-    found = []
-    for topic in ("ECG_FINDINGS_TOPIC", "ECG_REJECTIONS_TOPIC"):
-        done = run("read", settings[topic], **settings)
-        assert done.returncode == 0, done.stderr
-        found += lines(done)
-    return found
+    return values(settings, "ECG_FINDINGS_TOPIC", "ECG_REJECTIONS_TOPIC")
 
 
 def sources(settings: dict[str, Any]) -> Counter[tuple[int, int]]:
@@ -106,16 +116,15 @@ def test_every_submitted_record_becomes_one_result(settings: dict[str, Any], inb
     assert sorted(name for name in by_file if name.startswith("t-inverted")) == sorted(asked)
     assert not any(each["flag"]["raised"] for each in found if "flag" in each), "an untrained model raised a flag"
 
-    again = run("run", "--idle-exit", 1, **settings)
-    assert again.returncode == 0
-    assert len(results(settings)) == SUBMITTED, "a second run must find nothing to do"
-
+    read = run("read", settings["ECG_FINDINGS_TOPIC"], **settings)
+    assert (read.returncode, read.stderr) == (0, "")
+    assert len(lines(read)) == SUBMITTED - 2
     enveloped = lines(run("read", settings["ECG_FINDINGS_TOPIC"], "--envelope", **settings))
     assert all(each["headers"]["ce_id"] == each["key"] == each["value"]["finding_id"] for each in enveloped)
 
 
 def test_sigterm_finishes_what_is_in_hand_and_exits_0(settings: dict[str, Any], inbound: Path, tmp_path: Path) -> None:
-    run("check", "--create-topics", **settings)
+    create_topics(settings)
     log_file = tmp_path / "worker.log"
     with worker(log_file, **settings) as process:
         wait_for(log_file, "assignment changed")
@@ -132,7 +141,7 @@ def test_sigterm_finishes_what_is_in_hand_and_exits_0(settings: dict[str, Any], 
 
 
 def test_kill_9_loses_nothing_and_repeats_nothing(settings: dict[str, Any], inbound: Path, tmp_path: Path) -> None:
-    run("check", "--create-topics", **settings)
+    create_topics(settings)
     for _ in range(2):
         run("submit", inbound, **settings)
     moments = random.Random(7)
@@ -168,13 +177,13 @@ def test_a_log_out_of_reach_exits_1_and_says_so(tiny_model: Path) -> None:
 
 def standing(settings: dict[str, Any]) -> dict[TopicPartition, Position | None]:
     """Where the live group stands in every partition."""
-    with closing(open_log(str(settings["ECG_LOG"]))) as log:
-        group, topic = str(settings["ECG_GROUP"]), str(settings["ECG_INBOUND_TOPIC"])
+    with closing(open_log(settings["ECG_LOG"])) as log:
+        group, topic = settings["ECG_GROUP"], settings["ECG_INBOUND_TOPIC"]
         return {partition: log.committed(group, partition) for partition in log.partitions(topic)}
 
 
 def test_a_replay_says_the_same_again_and_moves_nobody(settings: dict[str, Any], inbound: Path, tmp_path: Path) -> None:
-    run("check", "--create-topics", **settings)
+    create_topics(settings)
     run("submit", inbound, **settings)
     assert run("run", "--idle-exit", 1, **settings).returncode == 0
     before = standing(settings)
@@ -184,7 +193,7 @@ def test_a_replay_says_the_same_again_and_moves_nobody(settings: dict[str, Any],
     written = json.loads(report.read_text())
     assert (written["all_same"], written["counts"]["same"]) == (True, SUBMITTED)
     assert standing(settings) == before
-    audited = lines(run("read", settings["ECG_AUDIT_TOPIC"], **settings))
+    audited = values(settings, "ECG_AUDIT_TOPIC")
     assert sorted(map(json.dumps, audited)) == sorted(map(json.dumps, results(settings)))
 
     # A record that was never read live is missing from the findings, and the replay says so.

@@ -1,0 +1,146 @@
+"""The engine as its callers see it."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from worker.engine.answer import Answer, Question
+from worker.engine.engine import Engine
+from worker.engine.errors import BundleError, EngineError
+from worker.engine.export import export_vision
+from worker.engine.facts import PromptFacts
+from worker.engine.manifest import TemperatureCalibration, read_manifest, write_manifest
+from worker.engine.scheduler import Scheduler
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model: Path) -> Engine:
+    return Engine.load(tiny_model, threads=1)
+
+
+def picture(seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (336, 448, 3), np.uint8)
+
+
+QUESTIONS = [Question(picture(n), PromptFacts(40.0 + n, "male", ("chest pain",) * (n % 3))) for n in range(6)]
+
+
+def test_answers_come_in_the_order_of_the_questions(engine: Engine) -> None:
+    answers = engine.answer(QUESTIONS)
+    assert answers == [engine.answer([question])[0] for question in QUESTIONS]
+    assert len({answer.text for answer in answers}) > 1
+    for answer in answers:
+        assert answer.text
+        assert "<think>" not in answer.text
+        assert 0.0 < answer.probability_yes < 1.0
+        assert 0.0 < answer.format_mass <= 1.0
+        assert answer.tokens <= engine.bundle.manifest.max_new_tokens
+    assert not engine.busy
+
+
+def test_the_answer_depends_on_the_picture_and_on_the_facts(engine: Engine) -> None:
+    same, other_picture, other_facts = engine.answer(
+        [QUESTIONS[1], replace(QUESTIONS[1], image=picture(99)), replace(QUESTIONS[1], facts=PromptFacts(90.0))]
+    )
+    assert len({same.raw_probability_yes, other_picture.raw_probability_yes, other_facts.raw_probability_yes}) == 3
+
+
+def test_a_second_process_image_gives_the_same_bits(engine: Engine, tiny_model: Path) -> None:
+    assert Engine.load(tiny_model, threads=1).answer(QUESTIONS[:2]) == engine.answer(QUESTIONS[:2])
+
+
+def test_read_only_pictures_are_welcome(engine: Engine) -> None:
+    image = picture(0)
+    image.setflags(write=False)
+    assert engine.answer([replace(QUESTIONS[0], image=image)]) == engine.answer(QUESTIONS[:1])
+
+
+def test_cut_context_is_reported(engine: Engine) -> None:
+    long = replace(QUESTIONS[0], facts=PromptFacts(clinical_texts=("pain " * 500,)))
+    answers = engine.answer([long, QUESTIONS[0]])
+    assert [answer.truncated_context for answer in answers] == [True, False]
+
+
+def test_the_description_names_everything_that_bits_depend_on(engine: Engine) -> None:
+    description = engine.description
+    assert (description.provider, description.dtype) == ("cpu", "float32")
+    assert description.vision == "onnxruntime CPUExecutionProvider"
+    assert description.shapes["prompt_tokens"] == 352
+    assert description.shapes["slots"] == 4
+    assert {"torch", "transformers", "onnxruntime", "cpu"} <= set(description.versions)
+
+
+@pytest.mark.parametrize("shape", [(448, 336, 3), (336, 448), (336, 448, 4)])
+def test_a_picture_of_another_size_is_refused(engine: Engine, shape: tuple[int, ...]) -> None:
+    with pytest.raises(EngineError, match="336 x 448 x 3"):
+        engine.admit("x", Question(np.zeros(shape, np.uint8)))
+    assert not engine.busy
+
+
+def test_a_full_engine_refuses_more(tiny_model: Path) -> None:
+    engine = Engine.load(tiny_model, threads=1)
+    for number in range(engine.free):
+        engine.admit(number, QUESTIONS[number])
+    with pytest.raises(EngineError, match="Every slot"):
+        engine.admit("one more", QUESTIONS[0])
+    with pytest.raises(EngineError, match="at work"):
+        engine.answer(QUESTIONS[:1])
+
+
+def test_without_an_exported_graph_torch_runs_the_tower_and_says_so(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    (model / "vision.onnx").unlink()
+    settings = read_manifest(model).settings
+    write_manifest(model, settings.model_copy(update={"vision_onnx": None}))
+    in_torch = Engine.load(model, threads=1)
+    assert in_torch.description.vision == "torch"
+    answer = in_torch.answer(QUESTIONS[:1])[0]
+    assert export_vision(model) == model / "vision.onnx"
+    exported = Engine.load(model, threads=1)
+    assert exported.description.vision == "onnxruntime CPUExecutionProvider"
+    assert exported.answer(QUESTIONS[:1])[0].raw_probability_yes == pytest.approx(answer.raw_probability_yes, abs=1e-4)
+
+
+def test_probabilities_are_calibrated(tiny_model: Path, tmp_path: Path, engine: Engine) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    calibration = TemperatureCalibration(temperature=3.0)
+    write_manifest(model, read_manifest(model).settings.model_copy(update={"calibration": calibration}))
+    (found,), (plain,) = Engine.load(model, threads=1).answer(QUESTIONS[:1]), engine.answer(QUESTIONS[:1])
+    assert found.raw_probability_yes == plain.raw_probability_yes
+    assert found.probability_yes == calibration.apply(plain.raw_probability_yes) != plain.probability_yes
+
+
+def test_a_budget_too_small_for_an_answer_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(tiny_model, tmp_path / "model"))
+    write_manifest(model, read_manifest(model).settings.model_copy(update={"max_new_tokens": 30}))
+    with pytest.raises(BundleError, match="set at least 46"):
+        Engine.load(model)
+
+
+def test_bfloat16_runs_on_the_cpu(tiny_model: Path) -> None:
+    engine = Engine.load(tiny_model, dtype="bfloat16", threads=1)
+    assert engine.description.dtype == "bfloat16"
+    answers = engine.answer(QUESTIONS[:2])
+    assert engine.answer(QUESTIONS[1::-1]) == answers[::-1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test takes away")
+def test_without_a_gpu_cuda_is_an_error_and_not_the_cpu(tiny_model: Path) -> None:
+    with pytest.raises(EngineError, match="no CUDA device"):
+        Engine.load(tiny_model, provider="cuda")
+
+
+def test_the_scheduler_gives_the_same_answers(engine: Engine) -> None:
+    wanted = engine.answer(QUESTIONS)
+    scheduler = Scheduler(engine, capacity=8, max_batch=4, max_wait_s=0.01)
+    assert all(scheduler.put(number, question) for number, question in enumerate(QUESTIONS))
+    scheduler.close()
+    found: dict[object, Answer] = {}
+    while (item := scheduler.take()) is not None:
+        found[item[0]] = item[1]
+    assert [found[number] for number in range(len(QUESTIONS))] == wanted

@@ -1,0 +1,186 @@
+"""The waiting line and the thread: when work begins, what is bounded, and that nothing fails in silence."""
+
+import threading
+from collections.abc import Hashable, Iterator
+
+import numpy as np
+import pytest
+
+from worker.engine.answer import Answer, Question
+from worker.engine.errors import EngineError
+from worker.engine.scheduler import Batcher, Scheduler
+
+QUESTION = Question(np.zeros((28, 28, 3), np.uint8))
+ANSWER = Answer("", True, 0.9, 0.9, 1.0, forced=False, truncated_context=False, tokens=3)
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeEngine:
+    """Answers after two steps, in as many slots as it is given. `gate` holds its steps back while it is clear."""
+
+    def __init__(self, slots: int = 2, fails_on: Hashable = None) -> None:
+        self.slots = slots
+        self.fails_on = fails_on
+        self.gate = threading.Event()
+        self.gate.set()
+        self.work: dict[Hashable, int] = {}
+        self.most = 0
+        self.threads: set[int] = set()
+
+    @property
+    def free(self) -> int:
+        return self.slots - len(self.work)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.work)
+
+    def admit(self, tag: Hashable, question: Question) -> None:
+        assert self.free
+        if tag == self.fails_on:
+            raise ZeroDivisionError
+        self.threads.add(threading.get_ident())
+        self.work[tag] = 2
+        self.most = max(self.most, len(self.work))
+
+    def step(self) -> list[tuple[Hashable, Answer]]:
+        assert self.gate.wait(10)
+        self.work = {tag: left - 1 for tag, left in self.work.items()}
+        done = [tag for tag, left in self.work.items() if not left]
+        for tag in done:
+            del self.work[tag]
+        return [(tag, ANSWER) for tag in done]
+
+
+def tags(batch: list[tuple[Hashable, Question]]) -> list[Hashable]:
+    return [tag for tag, _ in batch]
+
+
+def test_an_idle_engine_waits_for_a_full_batch_but_not_for_ever() -> None:
+    clock = Clock()
+    batcher = Batcher(max_batch=3, max_wait_s=0.05, clock=clock)
+    assert batcher.patience_s() is None
+    batcher.put("a", QUESTION)
+    clock.now += 0.02
+    batcher.put("b", QUESTION)
+    assert batcher.take(4, hurry=False) == []
+    assert batcher.patience_s() == pytest.approx(0.03)
+    clock.now += 0.04
+    assert batcher.patience_s() == 0
+    assert tags(batcher.take(4, hurry=False)) == ["a", "b"]
+    assert len(batcher) == 0
+
+
+def test_a_full_batch_begins_at_once_and_in_order() -> None:
+    batcher = Batcher(max_batch=3, max_wait_s=1.0, clock=Clock())
+    for tag in "abcde":
+        batcher.put(tag, QUESTION)
+    assert tags(batcher.take(4, hurry=False)) == ["a", "b", "c", "d"]
+    assert batcher.take(4, hurry=False) == []
+
+
+def test_a_batch_larger_than_the_engine_does_not_wait_for_the_impossible() -> None:
+    batcher = Batcher(max_batch=8, max_wait_s=1.0, clock=Clock())
+    for tag in "abc":
+        batcher.put(tag, QUESTION)
+    assert tags(batcher.take(2, hurry=False)) == ["a", "b"]
+
+
+def test_a_running_engine_takes_what_fits() -> None:
+    batcher = Batcher(max_batch=8, max_wait_s=1.0, clock=Clock())
+    for tag in "abc":
+        batcher.put(tag, QUESTION)
+    assert batcher.take(0, hurry=True) == []
+    assert tags(batcher.take(1, hurry=True)) == ["a"]
+    assert tags(batcher.take(5, hurry=True)) == ["b", "c"]
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def scheduler(engine: FakeEngine) -> Iterator[Scheduler]:
+    scheduler = Scheduler(engine, capacity=5, max_batch=2, max_wait_s=0.0)
+    yield scheduler
+    engine.gate.set()
+    scheduler.close(timeout_s=10)
+
+
+def take_all(scheduler: Scheduler, count: int) -> list[Hashable]:
+    found = [scheduler.take(timeout_s=10) for _ in range(count)]
+    return [item[0] for item in found if item is not None]
+
+
+def test_every_question_is_answered_once_by_one_thread(engine: FakeEngine, scheduler: Scheduler) -> None:
+    for number in range(5):
+        assert scheduler.put(number, QUESTION)
+    assert sorted(map(str, take_all(scheduler, 5))) == ["0", "1", "2", "3", "4"]
+    assert scheduler.take() is None
+    assert engine.most <= engine.slots
+    assert len(engine.threads) == 1
+    assert threading.get_ident() not in engine.threads
+
+
+def test_capacity_counts_until_the_answer_is_taken(engine: FakeEngine, scheduler: Scheduler) -> None:
+    engine.gate.clear()
+    assert [scheduler.put(number, QUESTION) for number in range(6)] == [True] * 5 + [False]
+    engine.gate.set()
+    assert scheduler.take(timeout_s=10) is not None
+    assert scheduler.held == 4
+    assert scheduler.put("now there is room", QUESTION)
+    assert not scheduler.put("and now there is not", QUESTION)
+
+
+def test_a_failure_in_the_thread_is_raised_to_the_owner() -> None:
+    scheduler = Scheduler(FakeEngine(fails_on="b"), capacity=5, max_batch=1, max_wait_s=0.0)
+    scheduler.put("b", QUESTION)
+    for call in (
+        lambda: scheduler.take(timeout_s=10),
+        lambda: scheduler.put("c", QUESTION),
+        lambda: scheduler.close(timeout_s=10),
+    ):
+        with pytest.raises(EngineError, match="ZeroDivisionError") as caught:
+            call()
+        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_close_answers_what_was_handed_in(engine: FakeEngine) -> None:
+    scheduler = Scheduler(engine, capacity=5, max_batch=5, max_wait_s=3600.0)
+    for number in range(3):
+        assert scheduler.put(number, QUESTION)
+    scheduler.close(timeout_s=10)
+    assert sorted(map(str, take_all(scheduler, 3))) == ["0", "1", "2"]
+    with pytest.raises(EngineError, match="closed"):
+        scheduler.put("late", QUESTION)
+
+
+def test_close_says_when_the_engine_does_not_end(engine: FakeEngine, scheduler: Scheduler) -> None:
+    engine.gate.clear()
+    scheduler.put("a", QUESTION)
+    with pytest.raises(EngineError, match="did not finish"):
+        scheduler.close(timeout_s=0.01)
+
+
+def test_a_stalled_engine_shows(engine: FakeEngine) -> None:
+    clock = Clock()
+    scheduler = Scheduler(engine, capacity=5, max_batch=1, max_wait_s=0.0, clock=clock)
+    engine.gate.clear()
+    scheduler.put("a", QUESTION)
+    while not engine.busy:
+        assert scheduler.take() is None
+    clock.now += 42
+    assert scheduler.stalled_s == pytest.approx(42)
+    engine.gate.set()
+    scheduler.close(timeout_s=10)
+    assert scheduler.stalled_s == 0

@@ -1,0 +1,9 @@
+"""What can be wrong with a model directory, and with the machine that is to run it."""
+
+
+class BundleError(Exception):
+    """A model directory cannot be used as it is. The message says what to do about it."""
+
+
+class EngineError(Exception):
+    """The engine cannot run as configured, or broke while running. It never goes on with something else instead."""

@@ -1,0 +1,182 @@
+"""The engine's thread: a bounded way in, micro-batches, a way out, and no failure that goes unseen."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Protocol
+
+from worker.engine.answer import Answer, Question
+from worker.engine.errors import EngineError
+
+
+class Core(Protocol):
+    """What the scheduler needs of an engine. All calls come from one thread."""
+
+    @property
+    def free(self) -> int:
+        """How many questions can be admitted now."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether any answer is open."""
+        ...
+
+    def admit(self, tag: Hashable, question: Question) -> None:
+        """Put a question into a free slot."""
+        ...
+
+    def step(self) -> list[tuple[Hashable, Answer]]:
+        """Do some work on every open answer; returns the complete ones."""
+        ...
+
+
+class Batcher:
+    """The waiting line, and the policy of when to begin.
+
+    An idle engine waits for `max_batch` questions, but no longer than `max_wait_s` for the oldest of them: questions
+    that begin together share every step. A running engine takes questions as soon as a slot is free.
+    """
+
+    def __init__(self, max_batch: int, max_wait_s: float, clock: Callable[[], float]) -> None:
+        self._max_batch = max_batch
+        self._max_wait_s = max_wait_s
+        self._clock = clock
+        self._waiting: deque[tuple[float, Hashable, Question]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, tag: Hashable, question: Question) -> None:
+        """Add a question at the end of the line."""
+        self._waiting.append((self._clock(), tag, question))
+
+    def take(self, free: int, *, hurry: bool) -> list[tuple[Hashable, Question]]:
+        """The questions to admit now, oldest first. `hurry` is for an engine that is running or shutting down."""
+        ready = min(len(self._waiting), free)
+        if not (hurry or ready >= min(self._max_batch, free) or self.patience_s() == 0):
+            return []
+        return [self._waiting.popleft()[1:] for _ in range(ready)]
+
+    def patience_s(self) -> float | None:
+        """How long the oldest question may still wait for others; None if there is none."""
+        if not self._waiting:
+            return None
+        return max(0.0, self._waiting[0][0] + self._max_wait_s - self._clock())
+
+
+class Scheduler:
+    """Runs an engine in a thread of its own.
+
+    It holds at most `capacity` questions, counted from `put` until the answer is taken. Whatever goes wrong in the
+    thread is raised, as the cause of an EngineError, by the next call of `put`, `take` or `close`.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        *,
+        capacity: int,
+        max_batch: int,
+        max_wait_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._core = core
+        self._capacity = capacity
+        self._clock = clock
+        self._batcher = Batcher(max_batch, max_wait_s, clock)
+        self._answers: deque[tuple[Hashable, Answer]] = deque()
+        self._held = 0
+        self._closing = False
+        self._failure: BaseException | None = None
+        self._progress_at: float | None = None
+        self._changed = threading.Condition()
+        # A daemon: an owner that dies without closing must not leave a process that never ends.
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    def put(self, tag: Hashable, question: Question) -> bool:
+        """Hand in a question; False, at once, if the scheduler holds as many as it may. Raises EngineError."""
+        with self._changed:
+            self._check()
+            if self._closing:
+                raise EngineError("The scheduler is closed.")
+            if self._held == self._capacity:
+                return False
+            self._held += 1
+            self._batcher.put(tag, question)
+            self._changed.notify_all()
+            return True
+
+    def take(self, timeout_s: float = 0.0) -> tuple[Hashable, Answer] | None:
+        """The next answer with its tag; None if none came within the time. Raises EngineError."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._answers or self._failure is not None, timeout_s)
+            self._check()
+            if not self._answers:
+                return None
+            self._held -= 1
+            return self._answers.popleft()
+
+    @property
+    def held(self) -> int:
+        """Questions handed in whose answers were not taken."""
+        with self._changed:
+            return self._held
+
+    @property
+    def stalled_s(self) -> float:
+        """How long the thread has been in its present piece of work; 0 when it is idle. For a liveness check."""
+        since = self._progress_at
+        return 0.0 if since is None else self._clock() - since
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Answer what was handed in, then end the thread; the answers can still be taken. Raises EngineError.
+
+        With a timeout, an engine that does not come to an end in time is an error too.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        with self._changed:
+            self._check()
+        if self._thread.is_alive():
+            raise EngineError("The engine did not finish its work in time.")
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise EngineError(f"The engine's thread failed ({type(self._failure).__name__}).") from self._failure
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._next()) is not None:
+                for tag, question in batch:
+                    self._progress_at = self._clock()
+                    self._core.admit(tag, question)
+                self._progress_at = self._clock()
+                self._publish(self._core.step())
+        except BaseException as error:  # noqa: BLE001 - kept for the owner, who must not wait for ever
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+
+    def _next(self) -> list[tuple[Hashable, Question]] | None:
+        """Wait for work: the questions to admit before the next step, maybe none; None when all is done."""
+        with self._changed:
+            while True:
+                busy = self._core.busy
+                batch = self._batcher.take(self._core.free, hurry=busy or self._closing)
+                if batch or busy:
+                    return batch
+                self._progress_at = None
+                if self._closing:
+                    return None
+                self._changed.wait(self._batcher.patience_s())
+
+    def _publish(self, finished: list[tuple[Hashable, Answer]]) -> None:
+        if finished:
+            with self._changed:
+                self._answers.extend(finished)
+                self._changed.notify_all()
