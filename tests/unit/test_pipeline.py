@@ -1,0 +1,152 @@
+"""The whole page, from bytes to a finding: whatever the bytes are, exactly one Finding or one Rejection."""
+
+import functools
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydicom.data import get_testdata_file
+
+from adapters.inbound import decode
+from adapters.log import Record
+from adapters.site import Site
+from schemas.finding import EngineRef, Finding, ModelRef
+from schemas.rejection import Reason, Rejection
+from simulator.edits import invert_t_waves, real_ecg, resample
+from simulator.hl7v2_writer import write_hl7v2
+from worker.case import Case
+from worker.engine.answer import Answer
+from worker.layout import layout
+from worker.pipeline import Reader, conclude, prepare
+
+SMALL = layout("3x4+II", 448, 336)
+READER = Reader(
+    model=ModelRef(name="ecg-r1", digest="d" * 64, training="trained"),
+    threshold=0.5,
+    prompt_digest="p",
+    engine=EngineRef(provider="cpu", dtype="float32", shapes={"slots": 4}),
+    layout="3x4+II",
+    fingerprint="f",
+)
+CANARY = "ZQXCANARY"
+
+
+def dicom_bytes() -> bytes:
+    path = get_testdata_file("waveform_ecg.dcm", download=False)
+    assert isinstance(path, str)
+    return Path(path).read_bytes()
+
+
+def read(payload: bytes, answer: Answer | None = None) -> Finding | Rejection:
+    """What `explain` does with a file, with an answer of our own in the model's place."""
+    prepared = prepare(Record("files", 0, 0, 1000, None, payload), functools.partial(decode, site=Site()), SMALL)
+    if isinstance(prepared, Rejection):
+        return prepared
+    return conclude(prepared, answer or say("T wave inversion in V2.") if prepared.question else None, READER)
+
+
+def say(text: str, *, yes: bool = True, probability: float = 0.9, forced: bool = False) -> Answer:
+    return Answer(text, yes, probability, probability, 1.0, forced, False, 20)
+
+
+@pytest.fixture(scope="module")
+def inverted() -> bytes:
+    return write_hl7v2(resample(invert_t_waves(real_ecg(), ("V2", "V3", "V4"), depth_mv=0.4), 500), variant="na")
+
+
+def test_a_normal_ecg_is_not_put_to_the_model() -> None:
+    finding = read(dicom_bytes())
+    assert isinstance(finding, Finding)
+    assert (finding.assessment.verdict, finding.reasoning) == ("no_t_wave_inversion", None)
+    assert (finding.provenance.engine, finding.provenance.render.digest) == (None, None)
+
+
+def test_a_grounded_ischemic_answer_raises_a_flag(inverted: bytes) -> None:
+    finding = read(inverted, say("T wave inversion in V2, V3 and V4, symmetric."))
+    assert isinstance(finding, Finding)
+    assert finding.assessment.verdict == "ischemic"
+    assert finding.reasoning is not None
+    assert finding.reasoning.grounded
+    assert finding.flag.raised
+    assert finding.provenance.render.digest is not None
+
+
+def test_an_answer_that_the_waveform_contradicts_raises_none(inverted: bytes) -> None:
+    finding = read(inverted, say("T wave inversion in V2 and V6."))
+    assert isinstance(finding, Finding)
+    assert (finding.assessment.verdict, finding.assessment.reason) == ("indeterminate", "claims_contradicted")
+    assert not finding.flag.raised
+
+
+def test_what_limited_the_model_is_said_beside_what_limits_the_waveform(inverted: bytes) -> None:
+    finding = read(inverted, say("T wave inversion in V2.", forced=True))
+    assert isinstance(finding, Finding)
+    assert "reasoning_cut_short" in {flag.problem for flag in finding.quality.flags}
+
+
+def test_the_same_bytes_give_the_same_finding(inverted: bytes) -> None:
+    one, other = read(inverted), read(inverted)
+    assert isinstance(one, Finding)
+    assert isinstance(other, Finding)
+    assert one.to_json() == other.to_json()
+
+
+def test_a_failure_after_decoding_is_a_rejection_that_names_the_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise ArithmeticError(CANARY)
+
+    monkeypatch.setattr("worker.pipeline.measure", fail)
+    rejection = read(dicom_bytes())
+    assert isinstance(rejection, Rejection)
+    assert (rejection.reason, rejection.stage, rejection.detail) == (Reason.INTERNAL, "measure", "ArithmeticError")
+
+
+def judge(payload: bytes) -> None:
+    """One result, valid, that travels and comes back; a rejection repeats nothing of the payload."""
+    result = read(payload)
+    assert type(result).model_validate_json(result.to_json()) == result
+    if isinstance(result, Rejection):
+        assert result.reason != Reason.INTERNAL
+        assert CANARY not in result.to_json().decode()
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=3000))
+def test_any_bytes_end_as_one_result(payload: bytes) -> None:
+    judge(payload)
+
+
+def hl7_with_canaries() -> bytes:
+    message = write_hl7v2(resample(real_ecg(), 250), variant="na", family_name=CANARY)
+    assert CANARY.encode() in message
+    return message
+
+
+@pytest.mark.parametrize("seed", [dicom_bytes(), hl7_with_canaries()], ids=["dicom", "hl7v2"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_any_mutation_ends_as_one_result(seed: bytes, data: st.DataObject) -> None:
+    payload = bytearray(seed)
+    for _ in range(data.draw(st.integers(1, 8))):
+        at = data.draw(st.integers(0, len(payload) - 1))
+        match data.draw(st.sampled_from(["set", "cut", "repeat", "insert"])):
+            case "set":
+                payload[at] = data.draw(st.integers(0, 255))
+            case "cut":
+                del payload[at : at + data.draw(st.integers(1, 2000))]
+            case "repeat":
+                payload[at:at] = payload[at : at + 200]
+            case "insert":
+                payload[at:at] = data.draw(st.binary(max_size=40))
+        if not payload:
+            break
+    judge(bytes(payload))
+
+
+def test_a_case_is_light_enough_to_travel_between_processes(inverted: bytes) -> None:
+    case = prepare(Record("files", 0, 0, None, None, inverted), functools.partial(decode, site=Site()), SMALL)
+    assert isinstance(case, Case)
+    import pickle
+
+    assert len(pickle.dumps(case)) < 448 * 336 * 3 + 20_000
