@@ -66,7 +66,7 @@ def image_digest(image: Picture) -> str:
 
 def png(image: Picture) -> bytes:
     """A picture as a PNG file."""
-    done, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    done, encoded = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
     if not done:
         raise ValueError("the picture cannot be encoded as PNG")
     return encoded.tobytes()

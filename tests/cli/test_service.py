@@ -20,6 +20,9 @@ from adapters.logs import open_log
 from simulator.cohort import cohort
 from tests.cli.command import command, environment, lines, run
 
+# Each test starts a dozen processes that load torch: a minute here, several on a loaded machine.
+pytestmark = pytest.mark.timeout(600)
+
 SUBMITTED = 15
 
 

@@ -78,7 +78,9 @@ def render(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help=".png, .svg or .pdf", dir_okay=False)],
     layout: Annotated[str, typer.Option(help="3x4+II, 3x4, 6x2 or 12x1")] = "3x4+II",
     speed: Annotated[float, typer.Option(metavar="MM_PER_S", help="paper speed: 25 or 50")] = 25.0,
-    gain: Annotated[float, typer.Option(metavar="MM_PER_MV", help="gain: 5, 10 or 20")] = 10.0,
+    gain: Annotated[
+        float | None, typer.Option(metavar="MM_PER_MV", help="gain: 5, 10 or 20; default: 10, in 12x1 5")
+    ] = None,
     config: options.Config = None,
 ) -> None:
     """Draw an ECG as on paper.
