@@ -3,11 +3,10 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from tests.kafka.broker import Broker, BrokerUnavailable, running_broker
+from tests.kafka.broker import Broker, BrokerUnavailable, running_broker, skip_or_fail
 
 
 @pytest.fixture(scope="session")
@@ -16,13 +15,6 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from training.checkpoint import build_untrained
 
     return build_untrained(tmp_path_factory.mktemp("tiny-model") / "model")
-
-
-def _skip_or_fail(reason: str) -> NoReturn:
-    """On a developer's machine a missing broker skips tests; where CI is set it must be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"Kafka tests must run here, but {reason}")
-    pytest.skip(f"{reason}; or set ECG_TEST_KAFKA=host:port")
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +27,7 @@ def kafka_url() -> Iterator[str]:
         with running_broker() as broker:
             yield f"kafka://{broker.address}"
     except BrokerUnavailable as error:
-        _skip_or_fail(str(error))
+        skip_or_fail(str(error))
 
 
 @pytest.fixture
@@ -45,4 +37,4 @@ def own_broker() -> Iterator[Broker]:
         with running_broker() as broker:
             yield broker
     except BrokerUnavailable as error:
-        _skip_or_fail(str(error))
+        skip_or_fail(str(error))

@@ -20,7 +20,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
+
+import pytest
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy" / "kafka"
 READY: Final = "Kafka Server started"
@@ -72,8 +74,26 @@ num.recovery.threads.per.data.dir=1
 """
 
 
+# The production's way in: TLS with a certificate of our own authority, and a password inside it.
+TLS_PROPERTIES: Final = """\
+listeners=PLAINTEXT://127.0.0.1:{port},TLS://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},TLS://127.0.0.1:{sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,TLS:SASL_SSL,CONTROLLER:PLAINTEXT
+listener.name.tls.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={certificate}
+"""
+
+
 class BrokerUnavailable(Exception):
     """No broker can be started on this machine; the text says why."""
+
+
+def skip_or_fail(reason: str) -> NoReturn:
+    """On a developer's machine a missing broker skips tests; where CI is set it must be there."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"Kafka tests must run here, but {reason}")
+    pytest.skip(f"{reason}; or set ECG_TEST_KAFKA=host:port")
 
 
 def _java() -> str:
@@ -132,9 +152,12 @@ def _random_id() -> str:
 
 
 class Broker:
-    """One formatted node. `start`, `kill` (SIGKILL), `freeze`, `thaw` and `restart` as a test needs."""
+    """One formatted node. `start`, `kill` (SIGKILL), `freeze`, `thaw` and `restart` as a test needs.
 
-    def __init__(self, folder: Path) -> None:
+    With a `certificate` (a PEM file of key and certificate) the listener that asks for a password speaks TLS.
+    """
+
+    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
         self._java, self._jars, self._folder = _java(), _jars(), folder
         port, sasl, controller = _free_ports(3)
         self.address = f"127.0.0.1:{port}"
@@ -142,7 +165,12 @@ class Broker:
         self._process: subprocess.Popen[str] | None = None
         self._pid = 0
         self._config = folder / "server.properties"
-        self._config.write_text(PROPERTIES.format(port=port, sasl=sasl, controller=controller, data=folder / "data"))
+        listeners = TLS_PROPERTIES if certificate else ""  # the last of two equal names counts
+        self._config.write_text(
+            (PROPERTIES + listeners).format(
+                port=port, sasl=sasl, controller=controller, data=folder / "data", certificate=certificate
+            )
+        )
         user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
         fresh = ["format", "--standalone", "-t", _random_id(), "--add-scram", user, "-c"]
         self._run("-Xmx128m", "kafka.tools.StorageTool", *fresh)
@@ -202,10 +230,10 @@ class Broker:
 
 
 @contextlib.contextmanager
-def running_broker() -> Iterator[Broker]:
+def running_broker(certificate: Path | None = None) -> Iterator[Broker]:
     """A started broker in a folder of its own, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="ecg-kafka-", ignore_cleanup_errors=True) as folder:
-        broker = Broker(Path(folder))
+        broker = Broker(Path(folder), certificate)
         try:
             broker.start()
             yield broker

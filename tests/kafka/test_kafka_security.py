@@ -1,6 +1,9 @@
-"""A broker that asks for a user name and a password gets them from the options, and nobody else does."""
+"""A broker that asks for a password gets it from the options, and over TLS only if its certificate is the right one."""
 
+import gc
 import logging
+import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from adapters.kafka_options import KafkaOptions, Timeouts
 from adapters.log import LogUnavailable, Message
 from adapters.logs import open_log
 from tests.contract.worker import joined, poll_until, read_all
-from tests.kafka.broker import PASSWORD, USER, Broker
+from tests.kafka.broker import PASSWORD, USER, Broker, BrokerUnavailable, running_broker, skip_or_fail
 from tests.kafka.helpers import kafka_threads, unique, wait_for
 
 pytestmark = pytest.mark.kafka
@@ -19,6 +22,16 @@ pytestmark = pytest.mark.kafka
 def sasl_options(password_file: Path) -> KafkaOptions:
     timeouts = Timeouts(connect_s=3)
     return KafkaOptions("SASL_PLAINTEXT", "SCRAM-SHA-512", USER, password_file, timeouts=timeouts)
+
+
+def certificate(folder: Path, name: str) -> Path:
+    """A key and a certificate for this machine, signed by itself, in one PEM file."""
+    key, signed, both = folder / f"{name}.key", folder / f"{name}.crt", folder / f"{name}.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*make, *names, "-keyout", key, "-out", signed], check=True, capture_output=True, timeout=60)
+    both.write_text(key.read_text() + signed.read_text())
+    return both
 
 
 def test_a_password_opens_the_log_and_a_wrong_one_does_not(
@@ -41,3 +54,38 @@ def test_a_password_opens_the_log_and_a_wrong_one_does_not(
     assert PASSWORD not in caplog.text + str(refused.value)
     assert "wrong-password" not in caplog.text + str(refused.value)
     wait_for(lambda: not kafka_threads())
+
+
+@pytest.fixture
+def tls_broker(tmp_path: Path) -> Iterator[Broker]:
+    try:
+        with running_broker(certificate(tmp_path, "broker")) as broker:
+            yield broker
+    except BrokerUnavailable as error:
+        skip_or_fail(str(error))
+
+
+# The library leaves the socket of a failed TLS handshake to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning")
+def test_tls_is_spoken_and_a_certificate_of_another_authority_is_refused(
+    tls_broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "kafka")  # a captured record would keep its traceback, and so the socket
+    url, password_file = f"kafka://{tls_broker.sasl_address}", tmp_path / "password"
+    password_file.write_text(PASSWORD)
+
+    def options(authority: Path) -> KafkaOptions:
+        timeouts = Timeouts(connect_s=5)
+        return KafkaOptions("SASL_SSL", "SCRAM-SHA-512", USER, password_file, ca_file=authority, timeouts=timeouts)
+
+    topic, findings, group = unique("inbound"), unique("findings"), unique("group")
+    with closing(open_log(url, options(tmp_path / "broker.crt"))) as log:
+        log.create_topics({topic: 1, findings: 1})
+        log.append([Message(topic, b"k", b"v")])
+        with joined(log, group, topic) as worker:
+            poll_until(lambda: len(worker.records) == 1, worker)
+            worker.echo(findings)
+        assert [record.value for record in read_all(log, findings)] == [b"v"]
+    with pytest.raises(LogUnavailable):
+        open_log(url, options(certificate(tmp_path, "stranger").with_suffix(".crt")))
+    gc.collect()  # here, where its warnings are known
