@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 import typer
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from worker.replay import Bound
     from worker.runner import Limits, Stages
 
-UNTRAINED_MODEL = data_directory() / "models" / "untrained-1"
+UNTRAINED_MODEL: Final = data_directory() / "models" / "untrained-1"
+# What the engine may still have in hand when the loop has ended is of no use to anybody: answers are read again.
+ENGINE_CLOSE_S: Final = 10.0
 
 
 def decoder(settings: Settings) -> Callable[[bytes], Ecg]:
@@ -125,12 +127,13 @@ def stages(engine: "Engine", reader: "Reader", settings: Settings) -> Iterator[t
     from worker.runner import Stages
 
     slots = engine.bundle.manifest.slots
-    with (
-        closing(PreparationPool(settings.processes, decoder(settings), model_layout(engine))) as pool,
-        closing(Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.batch_wait_s)) as scheduler,
-    ):
-        conclude_here = functools.partial(conclude, reader=reader)
-        yield Stages(pool, scheduler, conclude_here, settings.findings_topic, settings.rejections_topic), scheduler
+    with closing(PreparationPool(settings.processes, decoder(settings), model_layout(engine))) as pool:
+        scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.batch_wait_s)
+        try:
+            conclude_here = functools.partial(conclude, reader=reader)
+            yield Stages(pool, scheduler, conclude_here, settings.findings_topic, settings.rejections_topic), scheduler
+        finally:
+            scheduler.close(ENGINE_CLOSE_S)
 
 
 def limits(settings: Settings, drain_s: float | None = None) -> "Limits":
