@@ -1,12 +1,28 @@
 """Fixtures for more than one folder of tests."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.kafka.broker import Broker, BrokerUnavailable, running_broker, skip_or_fail
+from worker import logs
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays_as_it_was() -> Iterator[None]:
+    """The command line configures logging for its process; a test that runs it in this one must not do so for all."""
+    root, loggers = logging.getLogger(), [logging.getLogger(name) for name in logs.CHATTY]
+    before = root.handlers[:], root.level, [logger.level for logger in loggers]
+    yield
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    for logger, level in zip(loggers, before[2], strict=True):
+        logger.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

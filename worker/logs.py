@@ -20,6 +20,9 @@ ALLOWED_FIELDS: Final = frozenset({
     "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic", "training", "version",
 })  # fmt: skip
 
+# Libraries that warn about what is in their users' data, or about themselves.
+CHATTY: Final = ("kafka", "transformers", "torch", "pydicom", "hl7apy")
+
 
 def configure(level: str = "INFO") -> None:
     """Send everything, also what libraries log, through the allow-list to stderr."""
@@ -51,8 +54,8 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for chatty in ("kafka", "transformers", "torch", "pydicom", "hl7apy"):
-        logging.getLogger(chatty).setLevel(logging.ERROR)
+    for library in CHATTY:
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def get_logger() -> Any:  # structlog's bound loggers are typed by what they wrap, which is only known at run time

@@ -131,7 +131,7 @@ def test_a_hole_in_a_decoder_is_an_internal_error_that_quotes_nothing(monkeypatc
     rejected = outcome(message().encode())
     assert isinstance(rejected, Rejected)
     assert (rejected.reason, rejected.detail) == (Reason.INTERNAL, "ValueError")
-    assert rejected.__suppress_context__
+    assert rejected.__context__ is None
 
 
 @settings(max_examples=300, deadline=None)
