@@ -69,6 +69,7 @@ image-check: setup ## check the Dockerfile, build the image and run it as a clus
 
 bench-quick: setup ## measure decoding, rendering and the vision encoder on this machine (3 minutes)
 	$(BIN)/python -m benchmarks.records
+	$(BIN)/python -m benchmarks.simulator
 	$(BIN)/python -m benchmarks.vision
 
 clean: ## remove what was built, but not .venv

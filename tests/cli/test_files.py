@@ -103,7 +103,21 @@ def test_a_model_directory_that_is_none_exits_1_and_says_why(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["demo", "run", "explain", "measure", "render", "submit", "read", "check", "export-vision"]
+    "name",
+    [
+        "demo",
+        "run",
+        "explain",
+        "measure",
+        "render",
+        "submit",
+        "read",
+        "check",
+        "export-vision",
+        "deliver",
+        "replay",
+        "simulate",
+    ],
 )
 def test_help_has_an_example(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert in_process(monkeypatch, name, "--help") == 0

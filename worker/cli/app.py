@@ -10,7 +10,7 @@ import typer
 
 from adapters.log import LogError
 from worker import logs
-from worker.cli import deliver, demo, files, model, output, replay, service, topics
+from worker.cli import deliver, demo, files, model, output, replay, service, simulate, topics
 from worker.engine.errors import BundleError, EngineError
 from worker.settings import SettingsError
 
@@ -33,6 +33,7 @@ app.command()(deliver.deliver)
 app.command()(replay.replay)
 app.command()(service.check)
 app.command()(model.export_vision)
+app.command()(simulate.simulate)
 
 
 def main() -> None:
