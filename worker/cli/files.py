@@ -41,7 +41,8 @@ def explain(
         answer = engine.answer([case.question])[0] if case.question else None
         return conclude(case, answer, reader)
 
-    results = [output.emit(read(record)) for record in output.track(_records(files), "reading")]
+    places = output.track(range(len(files)), "reading")
+    results = [output.emit(read(_record(files, place))) for place in places]
     raise typer.Exit(int(any(isinstance(result, Rejection) for result in results)))
 
 
@@ -57,12 +58,13 @@ def measure(files: options.Files, config: options.Config = None) -> None:
 
     settings = Settings.load(config=config)
     decode, rejected = wiring.decoder(settings), False
-    for record in output.track(_records(files), "measuring"):
+    for place in output.track(range(len(files)), "measuring"):
+        record = _record(files, place)
         try:
             found = measured(decode(record.value))
             output.emit_json(
                 {
-                    "file": files[record.offset].name,
+                    "file": files[place].name,
                     "measurements": found.measurements.model_dump(mode="json"),
                     "quality": found.quality.model_dump(mode="json"),
                 }
@@ -113,6 +115,6 @@ def render(
     out.write_bytes(write(ecg, page))
 
 
-def _records(files: Sequence[Path]) -> list[Record]:
-    """Files as records of a topic "files"; a file's place in the command line is its offset."""
-    return [Record("files", 0, offset, None, None, path.read_bytes()) for offset, path in enumerate(files)]
+def _record(files: Sequence[Path], place: int) -> Record:
+    """A file as a record of a topic "files", read only now; its place in the command line is its offset."""
+    return Record("files", 0, place, None, None, files[place].read_bytes())
