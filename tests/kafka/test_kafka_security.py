@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from adapters.kafka_options import KafkaOptions, Timeouts
-from adapters.log import LogUnavailable, Message
+from adapters.log import Log, LogUnavailable, Message
 from adapters.logs import open_log
 from tests.contract.worker import joined, poll_until, read_all
 from tests.kafka.broker import PASSWORD, USER, Broker, BrokerUnavailable, running_broker, skip_or_fail
@@ -21,6 +21,17 @@ pytestmark = pytest.mark.kafka
 def sasl_options(password_file: Path) -> KafkaOptions:
     timeouts = Timeouts(connect_s=3)
     return KafkaOptions("SASL_PLAINTEXT", "SCRAM-SHA-512", USER, password_file, timeouts=timeouts)
+
+
+def assert_everything_works(log: Log) -> None:
+    """Topics, appending, a group, a transaction and reading."""
+    topic, findings, group = unique("inbound"), unique("findings"), unique("group")
+    log.create_topics({topic: 1, findings: 1})
+    log.append([Message(topic, b"k", b"v")])
+    with joined(log, group, topic) as worker:
+        poll_until(lambda: len(worker.records) == 1, worker)
+        worker.echo(findings)
+    assert [record.value for record in read_all(log, findings)] == [b"v"]
 
 
 def certificate(folder: Path, name: str) -> Path:
@@ -39,14 +50,8 @@ def test_a_password_opens_the_log_and_a_wrong_one_does_not(
     caplog.set_level(logging.DEBUG)
     url, password_file = f"kafka://{own_broker.sasl_address}", tmp_path / "password"
     password_file.write_text(f"{PASSWORD}\n")
-    topic, findings, group = unique("inbound"), unique("findings"), unique("group")
     with closing(open_log(url, sasl_options(password_file))) as log:
-        log.create_topics({topic: 1, findings: 1})
-        log.append([Message(topic, b"k", b"v")])
-        with joined(log, group, topic) as worker:
-            poll_until(lambda: len(worker.records) == 1, worker)
-            worker.echo(findings)
-        assert [record.value for record in read_all(log, findings)] == [b"v"]
+        assert_everything_works(log)
     password_file.write_text("wrong-password")
     with pytest.raises(LogUnavailable, match="credentials") as refused:
         open_log(url, sasl_options(password_file))
@@ -72,13 +77,7 @@ def test_tls_is_spoken_and_a_certificate_of_another_authority_is_refused(tls_bro
         timeouts = Timeouts(connect_s=5)
         return KafkaOptions("SASL_SSL", "SCRAM-SHA-512", USER, password_file, ca_file=authority, timeouts=timeouts)
 
-    topic, findings, group = unique("inbound"), unique("findings"), unique("group")
     with closing(open_log(url, options(tmp_path / "broker.crt"))) as log:
-        log.create_topics({topic: 1, findings: 1})
-        log.append([Message(topic, b"k", b"v")])
-        with joined(log, group, topic) as worker:
-            poll_until(lambda: len(worker.records) == 1, worker)
-            worker.echo(findings)
-        assert [record.value for record in read_all(log, findings)] == [b"v"]
+        assert_everything_works(log)
     with pytest.raises(LogUnavailable):
         open_log(url, options(certificate(tmp_path, "stranger").with_suffix(".crt")))
