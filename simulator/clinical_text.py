@@ -86,10 +86,11 @@ _SHORT: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class ClinicalText:
-    """Texts as an order carries them: the reason first, then what else is known."""
+    """Texts as an order carries them: the reason first, then what else is known; `cues` name what they speak of."""
 
     texts: tuple[str, ...]
     kind: Kind
+    cues: tuple[str, ...]
 
 
 def draw_text(rng: np.random.Generator, entity: Entity, hospital: Hospital) -> ClinicalText:
@@ -97,15 +98,21 @@ def draw_text(rng: np.random.Generator, entity: Entity, hospital: Hospital) -> C
     kind = _kind(float(rng.random()))
     other = _of_the_other_kind(rng, entity)
     told = other if kind == "contradictory" else entity
-    reason = _worded(rng, _SYMPTOMS, _one(rng, told.symptoms))
-    facts = [_worded(rng, _HISTORIES, _one(rng, told.histories))]
-    if kind == "mixed":
-        facts.append(_worded(rng, _HISTORIES, _one(rng, other.histories)))
+    cues = [_one(rng, told.symptoms)]
+    reason = _one(rng, _SYMPTOMS[cues[0]])
+    facts = []
+    for source in [told, other] if kind == "mixed" else [told]:
+        cues.append(_one(rng, source.histories))
+        facts.append(_one(rng, _HISTORIES[cues[-1]]))
     if rng.random() < _TROPONIN_KNOWN:
-        facts.append(_one(rng, _TROPONIN[bool(rng.random() < told.raised_troponin)]))
+        raised = bool(rng.random() < told.raised_troponin)
+        cues.append("troponin_raised" if raised else "troponin_normal")
+        facts.append(_one(rng, _TROPONIN[raised]))
     if hospital.text_style == "sentences":
-        return ClinicalText((_sentence([reason]), _sentence(facts)), kind)
-    return ClinicalText((_shortened("; ".join([reason, *facts])),), kind)
+        texts: tuple[str, ...] = (_sentence([reason]), _sentence(facts))
+    else:
+        texts = (_shortened("; ".join([reason, *facts])),)
+    return ClinicalText(texts, kind, tuple(cues))
 
 
 def _kind(drawn: float) -> Kind:
@@ -121,10 +128,6 @@ def _of_the_other_kind(rng: np.random.Generator, entity: Entity) -> Entity:
 
 def _one(rng: np.random.Generator, choices: tuple[str, ...]) -> str:
     return choices[int(rng.integers(len(choices)))]
-
-
-def _worded(rng: np.random.Generator, wordings: Mapping[str, tuple[str, ...]], cue: str) -> str:
-    return _one(rng, wordings[cue])
 
 
 def _sentence(parts: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -29,15 +30,22 @@ _AGE_LIMITS: Final = (12, 95)
 def simulate(n: int, seed: int, site: Hospital) -> Iterator[tuple[Ecg, Truth]]:
     """The first `n` ECGs of this seed and site, each with what is true of it. `seed` is 0 or more."""
     for first in range(0, n, BLOCK):
-        yield from _block(first, seed, site, min(BLOCK, n - first))
+        rng = np.random.default_rng([seed, ord(site.name), first // BLOCK])
+        yield from islice(_drawn(rng, BLOCK, seed, site, first), n - first)
 
 
-def _block(first: int, seed: int, site: Hospital, wanted: int) -> Iterator[tuple[Ecg, Truth]]:
-    rng = np.random.default_rng([seed, ord(site.name), first // BLOCK])
-    parameters = draw(rng, BLOCK, site)
+def simulate_one(rng: np.random.Generator, seed: int, site: Hospital, at: int) -> tuple[Ecg, Truth]:
+    """One ECG from a generator of the caller's own, for who wants them in any order; `seed` and `at` name it."""
+    return next(_drawn(rng, 1, seed, site, at))
+
+
+def _drawn(
+    rng: np.random.Generator, count: int, seed: int, site: Hospital, first: int
+) -> Iterator[tuple[Ecg, Truth]]:
+    parameters = draw(rng, count, site)
     beats = beats_uv(parameters, site)
     samples_uv = waveform(parameters, site, beats)
-    for place, heart in enumerate(heart_truths(parameters, site, beats)[:wanted]):
+    for place, heart in enumerate(heart_truths(parameters, site, beats)):
         entity = ENTITIES[heart.entity]
         text = draw_text(rng, entity, site)
         fault = draw_fault(rng, site.fault_rate)
@@ -98,6 +106,7 @@ def _truth(heart: HeartTruth, fault: Fault | None, text: ClinicalText, site: Hos
         per_lead=heart.per_lead,
         faults=() if fault is None else (fault,),
         text=text.kind,
+        cues=text.cues,
         site=site.name,
         seed=seed,
         index=at,

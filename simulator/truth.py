@@ -52,7 +52,8 @@ class Truth:
 
     `leads` have an inverted T wave, `biphasic` one that ends so; neither holds aVR. `territories` have two such leads
     or more.
-    `text` says how the clinical text was made: matching the entity, mixed with another's history, or contradictory.
+    `text` says how the clinical text was made: matching the entity, mixed with another's history, or contradictory;
+    `cues` what it speaks of, whatever the wording.
     """
 
     entity: str
@@ -67,6 +68,7 @@ class Truth:
     per_lead: Mapping[str, LeadTruth]
     faults: tuple[Fault, ...]
     text: str
+    cues: tuple[str, ...]
     site: str
     seed: int
     index: int

@@ -87,6 +87,10 @@ class Dimensions:
     text_kv_heads: int = 1
     text_hidden: int = 192
     vocabulary: int = 480
+    tied_embeddings: bool = False
+    initializer_range: float = 0.02
+    text_rope_theta: float = 1_000_000.0
+    vision_rope_theta: float = 10_000.0
 
 
 def build_untrained(
@@ -200,9 +204,11 @@ def build_model(tokenizer: Any, dimensions: Dimensions, seed: int) -> Any:
             # A quarter of each head's angles for time, three eighths each for height and width, as in Qwen2-VL.
             "rope_parameters": {
                 "rope_type": "default",
-                "rope_theta": 1_000_000.0,
+                "rope_theta": dimensions.text_rope_theta,
                 "mrope_section": [quarter, quarter * 3 // 2, quarter * 3 // 2],
             },
+            "initializer_range": dimensions.initializer_range,
+            "tie_word_embeddings": dimensions.tied_embeddings,
             "bos_token_id": None,
             "eos_token_id": token[END_OF_TURN],
             "pad_token_id": token[PADDING],
@@ -212,12 +218,14 @@ def build_model(tokenizer: Any, dimensions: Dimensions, seed: int) -> Any:
             "embed_dim": dimensions.vision_width,
             "num_heads": dimensions.vision_heads,
             "hidden_size": dimensions.text_width,
+            "initializer_range": dimensions.initializer_range,
+            "rope_parameters": {"rope_type": "axial", "rope_theta": dimensions.vision_rope_theta},
         },
         image_token_id=token["<|image_pad|>"],
         video_token_id=token["<|video_pad|>"],
         vision_start_token_id=token["<|vision_start|>"],
         vision_end_token_id=token["<|vision_end|>"],
-        tie_word_embeddings=False,
+        tie_word_embeddings=dimensions.tied_embeddings,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -119,14 +119,19 @@ def find_beats(samples: Spectrum, voting: NDArray[np.bool_], gaps: NDArray[np.bo
         return None
     peaks = _r_peaks(energy)
     before, after = samples_of(_BEFORE_S), samples_of(_AFTER_S)
-    whole = (peaks >= before) & (peaks < samples.length - after)
-    if whole.sum() < 2:
+    if len(peaks) < 2:
         return None
     rr_s = float(peaks[-1] - peaks[0]) / (len(peaks) - 1) / RATE_HZ
-    preceding = np.diff(peaks, prepend=peaks[0] - round(rr_s * RATE_HZ))[whole]
+    preceding = np.diff(peaks, prepend=peaks[0] - round(rr_s * RATE_HZ))
+    # Before aligning, so that only whole beats say what is typical; and after it, which can shift one over the edge.
+    anchors, preceding = _whole(peaks, preceding, before, samples.length - after)
+    if len(anchors) < 2:
+        return None
+    anchors, preceding = _whole(_align(energy, anchors), preceding, before, samples.length - after)
+    if len(anchors) < 2:
+        return None
 
     signal_mv = samples.band(_HIGH_PASS_HZ, _LOW_PASS_HZ)
-    anchors = _align(energy, peaks[whole])
     windows_mv = _windows(signal_mv, anchors, before, after)
     windows_mv -= windows_mv[:, :, before - samples_of(0.1) : before - samples_of(0.06)].mean(axis=2, keepdims=True)
     kept = _dominant_shape(windows_mv[voters], before, preceding)
@@ -159,6 +164,14 @@ def _r_peaks(energy: NDArray[np.float32]) -> NDArray[np.intp]:
     tall = float(np.percentile(energy[::2], 98))
     peaks: NDArray[np.intp] = find_peaks(energy, height=_THRESHOLD * tall, distance=samples_of(_REFRACTORY_S))[0]
     return peaks
+
+
+def _whole(
+    anchors: NDArray[np.intp], preceding: NDArray[np.intp], first: int, last: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The beats whose window lies within the record, with the intervals before them."""
+    inside = (anchors >= first) & (anchors <= last)
+    return anchors[inside], preceding[inside]
 
 
 def _windows(rows: NDArray[np.float32], anchors: NDArray[np.intp], before: int, after: int) -> NDArray[np.float32]:

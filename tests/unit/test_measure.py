@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from schemas.ecg import LEADS, Ecg
 from schemas.finding import LeadMeasurements
 from simulator.edits import invert_t_waves, real_ecg, resample
+from simulator.generate import simulate_one
+from simulator.hospital import A
 from tests.unit.analytic import (
     QRS_S,
     TANGENT,
@@ -265,3 +267,10 @@ def test_nothing_a_signal_can_be_raises(seed: int, hz: float, seconds: float, ki
         samples_uv[rng.integers(0, 12)] = np.nan
     measured = measure(ecg_of(samples_uv, hz))
     assert set(measured.measurements.leads) == set(LEADS)
+
+
+@pytest.mark.parametrize("at", [739, 4349])
+def test_a_last_beat_that_alignment_moves_over_the_end_is_left_out(at: int) -> None:
+    # Wide beats whose last one ends with the record: shifted to fit the typical beat, its window lies outside.
+    ecg, _ = simulate_one(np.random.default_rng([1, ord("A"), at, 0]), 1, A, at)
+    assert measure(ecg).quality.usable

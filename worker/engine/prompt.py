@@ -60,14 +60,19 @@ class PromptBuilder:
     def build(self, facts: PromptFacts) -> Prompt:
         """The prompt for these facts. Clinical text that does not fit is cut at the end, and `truncated` says so."""
         clinical, truncated = self._fit(facts)
-        ids = self._ids(facts, clinical)
-        # clinical_line makes this impossible; a prompt with a forged control token must not reach the model.
-        if self._count_control_tokens(ids) != self._control_tokens:
-            raise EngineError("Clinical text became a control token.")
+        ids = self._checked_ids(facts, clinical)
         image_start = ids.index(self._image_id)
         positions, delta = prompt_positions(image_start, self._grid, self._settings.prompt_tokens)
         padded = ids + [self._tokenizer.pad_token_id] * (self._settings.prompt_tokens - len(ids))
         return Prompt(torch.tensor(padded), positions, len(ids), delta, image_start, truncated)
+
+    def token_ids(self, facts: PromptFacts) -> list[int]:
+        """The prompt's token ids without padding, as `build` has them: what a model is trained on."""
+        return self._checked_ids(facts, self._fit(facts)[0])
+
+    def messages(self, facts: PromptFacts) -> list[dict[str, Any]]:
+        """The prompt as the messages that the chat template takes, the image as a placeholder."""
+        return self._messages(facts, self._fit(facts)[0])
 
     def _fit(self, facts: PromptFacts) -> tuple[str, bool]:
         """As much of the clinical text as fits, and whether that is less than all of it."""
@@ -82,16 +87,26 @@ class PromptBuilder:
         length = _largest(len(line), lambda characters: fits(line[:characters].rstrip() + CUT_MARK))
         return (line[:length].rstrip() + CUT_MARK if length else ""), True
 
-    def _ids(self, facts: PromptFacts, clinical: str) -> list[int]:
-        """Token ids without padding: the chat template with one image token, which is then repeated."""
+    def _messages(self, facts: PromptFacts, clinical: str) -> list[dict[str, Any]]:
         content = [
             {"type": "image"},
             {"type": "text", "text": question_text(facts, clinical, self._settings.prompt.question)},
         ]
-        messages = [
+        return [
             {"role": "system", "content": self._settings.prompt.system},
             {"role": "user", "content": content},
         ]
+
+    def _checked_ids(self, facts: PromptFacts, clinical: str) -> list[int]:
+        ids = self._ids(facts, clinical)
+        # clinical_line makes this impossible; a prompt with a forged control token must not reach the model.
+        if self._count_control_tokens(ids) != self._control_tokens:
+            raise EngineError("Clinical text became a control token.")
+        return ids
+
+    def _ids(self, facts: PromptFacts, clinical: str) -> list[int]:
+        """Token ids without padding: the chat template with one image token, which is then repeated."""
+        messages = self._messages(facts, clinical)
         text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return [each for token in ids for each in ([token] * self._grid.tokens if token == self._image_id else [token])]

@@ -1,0 +1,101 @@
+"""The demo model: its size, its words and its lessons. `make demo-model` goes through all of it, from random weights.
+
+It learns from simulated ECGs of hospital A alone. What it says of a real ECG is worth nothing.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from simulator.hospital import A
+from training.checkpoint import Dimensions, build_model, build_tokenizer, save_bundle
+from training.example import Examples
+from training.plan import Plan
+from training.synthetic import Synthetic, Variety
+from worker.engine.facts import clinical_line, question_text
+from worker.engine.manifest import IdentityCalibration, LayoutSettings, ModelSettings, PromptSettings
+from worker.layout import Layout, layout
+
+# Two rows of tokens to a row of leads: 56 px are 35 mm at 1.6 px/mm. 0.1 mV, the least inversion, is 1.6 px.
+FORM: Final[Layout] = layout("3x4", width_px=448, height_px=196)
+
+DIMENSIONS: Final = Dimensions(
+    vision_width=96,
+    vision_layers=4,
+    vision_heads=2,
+    text_width=128,
+    text_layers=4,
+    text_heads=4,
+    text_kv_heads=2,
+    text_hidden=384,
+    vocabulary=768,
+    tied_embeddings=True,
+    initializer_range=0.04,
+    # Sequences of 300 tokens and pictures of 32 patches a side need no angles for thousands.
+    text_rope_theta=1_000.0,
+    vision_rope_theta=100.0,
+)
+SYSTEM: Final = "You read 12-lead ECGs."
+QUESTION: Final = "Is this T-wave inversion ischemic?"
+SETTINGS: Final = ModelSettings(
+    name="ecg-r1-demo",
+    training="demo",
+    layout=LayoutSettings(
+        name=FORM.name,
+        width_px=FORM.width_px,
+        height_px=FORM.height_px,
+        speed_mm_per_s=FORM.speed_mm_per_s,
+        gain_mm_per_mv=FORM.gain_mm_per_mv,
+    ),
+    prompt=PromptSettings(system=SYSTEM, question=QUESTION),
+    prompt_tokens=320,
+    max_new_tokens=192,
+    slots=8,
+    threshold=0.5,
+    calibration=IdentityCalibration(),
+    vision_onnx=None,
+)
+
+# Seeds of the simulator. Nothing that is tested was ever learned from, nor used to fit the temperature.
+LESSON_SEED: Final = 1
+GRPO_SEED: Final = 2
+CALIBRATION_SEED: Final = 3
+TEST_SEED: Final = 4
+_CORPUS_SEED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of the recipe: so many examples of its own, learned by its plan."""
+
+    plan: Plan
+    examples: int
+    first_seed: int = LESSON_SEED
+
+
+PROCESSES: Final = 2
+EYE: Final = Stage(
+    Plan(steps=1000, batch=12, learning_rate=1.5e-3, warmup_steps=60, seed=11, save_every=250), examples=24_000
+)
+WORDS: Final = Stage(
+    Plan(
+        steps=1500, batch=12, learning_rate=1.5e-3, vision_rate=0.4, warmup_steps=60, seed=12, save_every=250,
+    ),
+    examples=36_000,
+)  # fmt: skip
+
+
+def lessons(seed: int, length: int) -> Examples:
+    """Simulated examples of hospital A, varied."""
+    return Synthetic(A, seed, length, FORM, Variety())
+
+
+def build_start(directory: Path) -> Path:
+    """The model before its first lesson: random weights, and a tokenizer learned from what it will read and write."""
+    texts = [f"system user assistant {SYSTEM} {QUESTION}"]
+    for example in lessons(_CORPUS_SEED, 1500):
+        texts.append(question_text(example.facts, clinical_line(example.facts.clinical_texts), QUESTION))
+        texts.append(example.target)
+    tokenizer = build_tokenizer(texts, DIMENSIONS.vocabulary)
+    save_bundle(directory, build_model(tokenizer, DIMENSIONS, seed=10), tokenizer, SETTINGS)
+    return directory

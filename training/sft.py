@@ -1,0 +1,82 @@
+"""Supervised fine-tuning: to write the reasoning and the answer, token by token, as the examples have them."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from torch import Tensor
+from trl import SFTConfig, SFTTrainer
+
+from training.batch import Batcher
+from training.example import Example, Examples
+from training.lead_reading import LeadReading, reading_loss, reading_targets
+from training.plan import Plan, optimizer, trainer_arguments
+from training.rows import Rows, examples_of
+from training.run import MetricsFile, Run
+from worker.engine.bundle import ModelBundle
+
+_READING_WEIGHT: Final = 0.3
+
+
+class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
+    """With `reading`, the vision tower goes on learning to read leads while the language model learns to write."""
+
+    reading: LeadReading | None
+    seen: list[Tensor]
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        targets = inputs.pop("targets", None)
+        self.seen.clear()
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self.reading is not None:
+            read = self.reading(self.seen[0].view(len(inputs["image_grid_thw"]), -1, self.seen[0].shape[-1]))
+            loss = loss + _READING_WEIGHT * reading_loss(read, targets)
+        return (loss, outputs) if return_outputs else loss
+
+
+def fine_tune(
+    model: Any, bundle: ModelBundle, examples: Examples, plan: Plan, run: Run, reading: LeadReading | None = None
+) -> None:
+    """Teach `model`, in place, to give the examples' targets. Resumes where an interrupted run has stopped.
+
+    `reading` keeps what `pretrain` has taught: for models from random weights.
+    """
+    batcher = Batcher(bundle)
+
+    def collate(rows: Sequence[dict[str, Example]]) -> dict[str, Any]:
+        chosen = examples_of(rows)
+        return batcher(chosen) | ({"targets": reading_targets(chosen)} if reading is not None else {})
+
+    model.requires_grad_(True)
+    visual = list(model.model.visual.parameters())
+    vision = {id(parameter) for parameter in visual}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in vision]
+    if not plan.vision_rate:
+        model.model.visual.requires_grad_(False)
+    if reading is not None:
+        model.reading = reading  # a part of the model while it learns, so that every process learns the same heads
+        others += list(reading.parameters())
+    trainer = _Trainer(
+        model=model,
+        processing_class=bundle.tokenizer,
+        args=SFTConfig(
+            **trainer_arguments(plan, run),
+            max_length=None,  # cutting would tear the picture's tokens apart
+            gradient_checkpointing=False,
+            dataset_kwargs={"skip_prepare_dataset": True},
+        ),
+        train_dataset=Rows(examples),
+        data_collator=collate,
+        optimizers=(optimizer(plan, visual, others), None),
+        callbacks=[MetricsFile(run.metrics)],
+    )
+    trainer.reading, trainer.seen = reading, []
+    hook = model.model.visual.merger.register_forward_hook(lambda _module, _inputs, tokens: trainer.seen.append(tokens))
+    try:
+        trainer.train(resume_from_checkpoint=run.last_checkpoint)
+    finally:
+        hook.remove()
+        if reading is not None:
+            del model.reading
+    model.eval().requires_grad_(False)
