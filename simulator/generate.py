@@ -39,9 +39,7 @@ def simulate_one(rng: np.random.Generator, seed: int, site: Hospital, at: int) -
     return next(_drawn(rng, 1, seed, site, at))
 
 
-def _drawn(
-    rng: np.random.Generator, count: int, seed: int, site: Hospital, first: int
-) -> Iterator[tuple[Ecg, Truth]]:
+def _drawn(rng: np.random.Generator, count: int, seed: int, site: Hospital, first: int) -> Iterator[tuple[Ecg, Truth]]:
     parameters = draw(rng, count, site)
     beats = beats_uv(parameters, site)
     samples_uv = waveform(parameters, site, beats)
