@@ -56,7 +56,7 @@ lock: setup ## resolve the exact versions of all packages anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 		pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-		pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+		pyproject.toml --extra training --group dev -c requirements.lock -o requirements-dev.lock
 	for list in deploy/requirements-build deploy/checks/requirements-tools deploy/checks/requirements-checkov; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 			$$list.in -o $$list.lock || exit 1; done

@@ -14,6 +14,7 @@ import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
+from worker.engine.bundle import Preprocessing
 from worker.engine.export import export_vision
 from worker.engine.manifest import (
     IdentityCalibration,
@@ -130,20 +131,23 @@ def build_untrained(
     return directory
 
 
-def save_bundle(directory: Path, model: Any, tokenizer: Any, settings: ModelSettings) -> None:
+def save_bundle(
+    directory: Path, model: Any, tokenizer: Any, settings: ModelSettings, preprocessing: Preprocessing | None = None
+) -> None:
     """Write model, tokenizer, image processor, manifest and the exported vision tower into an empty directory."""
+    pre = preprocessing or Preprocessing()
     directory.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     # Written by hand: transformers' own image processor needs Pillow, which nothing else here does.
     processor = {
         "image_processor_type": "Qwen2VLImageProcessor",
-        "size": {"shortest_edge": 56 * 56, "longest_edge": 28 * 28 * 1280},
-        "image_mean": [0.48145466, 0.4578275, 0.40821073],
-        "image_std": [0.26862954, 0.26130258, 0.27577711],
-        "patch_size": 14,
-        "merge_size": 2,
-        "temporal_patch_size": 2,
+        "size": dict(zip(("shortest_edge", "longest_edge"), pre.pixel_range, strict=True)),
+        "image_mean": pre.image_mean,
+        "image_std": pre.image_std,
+        "patch_size": pre.patch_size,
+        "merge_size": pre.merge_size,
+        "temporal_patch_size": pre.temporal_patch_size,
     }
     (directory / "preprocessor_config.json").write_text(json.dumps(processor, indent=2) + "\n", encoding="utf-8")
     for file in directory.iterdir():

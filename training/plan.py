@@ -27,6 +27,8 @@ class Plan:
     seed: int = 1
     log_every: int = 20
     save_every: int = 200
+    recompute: bool = False
+    """Forget activations and compute them again when they are needed: a third slower, for models that fill the GPU."""
 
 
 def trainer_arguments(plan: Plan, run: Run) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
 from training.batch import Batcher
-from training.example import Example, Examples
+from training.example import Examples
 from training.lead_reading import LeadReading, reading_loss, reading_targets, states_right
 from training.plan import Plan, optimizer, trainer_arguments
-from training.rows import Rows, examples_of
+from training.rows import examples_of, rows
 from training.run import MetricsFile, Run
 from worker.engine.bundle import ModelBundle
 from worker.layout import Layout
@@ -39,12 +39,14 @@ class _Eye(nn.Module):
         return {"loss": reading_loss(read, targets), **read}
 
 
-class _ReadingTrainer(Trainer):  # type: ignore[misc]  # transformers is not typed
+class _ReadingTrainer(Trainer):
     """Logs the share of T waves named rightly beside the loss."""
 
     right: list[float]
 
-    def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
         out = model(**inputs)
         self.right.append(states_right(out, inputs["targets"]))
         return (out["loss"], out) if return_outputs else out["loss"]
@@ -63,14 +65,14 @@ def pretrain(model: Any, bundle: ModelBundle, form: Layout, examples: Examples, 
     visual = model.model.visual.requires_grad_(True)
     batcher = Batcher(bundle)
 
-    def collate(rows: Sequence[dict[str, Example]]) -> dict[str, Any]:
-        chosen = examples_of(rows)
-        return {**batcher.pixels(chosen), "targets": reading_targets(chosen)}
+    def collate(chosen: Sequence[dict[str, int]]) -> dict[str, Any]:
+        batch = examples_of(chosen, examples)
+        return {**batcher.pixels(batch), "targets": reading_targets(batch)}
 
     trainer = _ReadingTrainer(
         model=_Eye(visual, reading),
         args=TrainingArguments(**trainer_arguments(plan, run)),
-        train_dataset=Rows(examples),
+        train_dataset=rows(examples),
         data_collator=collate,
         optimizers=(optimizer(plan, list(visual.parameters()), list(reading.parameters())), None),
         callbacks=[MetricsFile(run.metrics)],

@@ -134,9 +134,13 @@ def unseen(cues: tuple[str, ...], ischemic: bool) -> str:
     """The reasoning where no picture can be seen: nothing is claimed of any lead."""
     supports = [_FOR[cue] for cue in cues if cue in _FOR]
     opposes = [_AGAINST[cue] for cue in cues if cue in _AGAINST]
-    return (
-        f"No ECG can be seen. For ischemia: {', '.join(supports) or 'nothing'}. "
-        f"Against: {', '.join(opposes) or 'nothing'}. By the text alone: ischemia {'likely' if ischemic else 'unlikely'}."
+    return " ".join(
+        [
+            "No ECG can be seen.",
+            f"For ischemia: {', '.join(supports) or 'nothing'}.",
+            f"Against: {', '.join(opposes) or 'nothing'}.",
+            f"By the text alone: ischemia {'likely' if ischemic else 'unlikely'}.",
+        ]
     )
 
 

@@ -1,25 +1,18 @@
-"""Examples as the trainers want their datasets: rows that are dictionaries."""
+"""Examples as the trainers want their datasets: a table. It holds places only; an example is made when it is needed."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from torch.utils.data import Dataset
+import datasets
 
 from training.example import Example, Examples
 
 
-class Rows(Dataset[dict[str, Example]]):
-    """One row an example, made when it is asked for."""
-
-    def __init__(self, examples: Examples) -> None:
-        self._examples = examples
-
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, at: int) -> dict[str, Example]:
-        return {"example": self._examples[at]}
+def rows(examples: Examples) -> Any:
+    """A `datasets.Dataset` with one row an example."""
+    return datasets.Dataset.from_dict({"at": range(len(examples))})
 
 
-def examples_of(rows: Sequence[dict[str, Example]]) -> list[Example]:
+def examples_of(chosen: Sequence[dict[str, int]], examples: Examples) -> list[Example]:
     """The examples of a batch of rows."""
-    return [row["example"] for row in rows]
+    return [examples[row["at"]] for row in chosen]

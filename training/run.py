@@ -1,10 +1,10 @@
 """A run's directory: what was run on which data, how it went, and what came out.
 
-    run.json        command, settings, data with its digest, versions of what computed it
-    metrics.jsonl   one line of numbers every few steps
-    curves.png      the same, drawn
-    checkpoints/    from which an interrupted run goes on
-    model/          the finished bundle
+run.json        command, settings, data with its digest, versions of what computed it
+metrics.jsonl   one line of numbers every few steps
+curves.png      the same, drawn
+checkpoints/    from which an interrupted run goes on
+model/          the finished bundle
 """
 
 import json
@@ -18,6 +18,7 @@ from typing import Any, Final
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+_LAST_CHECKPOINT: Any = get_last_checkpoint  # not typed
 _RECORDED_VERSIONS: Final = ("torch", "transformers", "trl", "accelerate", "peft", "numpy")
 
 
@@ -55,7 +56,7 @@ class Run:
     @property
     def last_checkpoint(self) -> str | None:
         """The newest complete state, or None for a run that has none yet."""
-        return get_last_checkpoint(str(self.checkpoints)) if self.checkpoints.is_dir() else None
+        return _LAST_CHECKPOINT(str(self.checkpoints)) if self.checkpoints.is_dir() else None
 
     @property
     def metrics(self) -> Path:
@@ -72,7 +73,7 @@ class Run:
         return self.directory / "run.json"
 
 
-class MetricsFile(TrainerCallback):  # type: ignore[misc]  # transformers is not typed
+class MetricsFile(TrainerCallback):
     """Writes what a trainer logs as JSON lines, the first process alone. Steps that are run again are written again."""
 
     def __init__(self, path: Path) -> None:

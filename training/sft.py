@@ -7,10 +7,10 @@ from torch import Tensor
 from trl import SFTConfig, SFTTrainer
 
 from training.batch import Batcher
-from training.example import Example, Examples
+from training.example import Examples
 from training.lead_reading import LeadReading, reading_loss, reading_targets
 from training.plan import Plan, optimizer, trainer_arguments
-from training.rows import Rows, examples_of
+from training.rows import examples_of, rows
 from training.run import MetricsFile, Run
 from worker.engine.bundle import ModelBundle
 
@@ -28,11 +28,12 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
     ) -> Any:
         targets = inputs.pop("targets", None)
         self.seen.clear()
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if self.reading is not None:
-            read = self.reading(self.seen[0].view(len(inputs["image_grid_thw"]), -1, self.seen[0].shape[-1]))
-            loss = loss + _READING_WEIGHT * reading_loss(read, targets)
-        return (loss, outputs) if return_outputs else loss
+        written = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if self.reading is None:
+            return written
+        read = self.reading(self.seen[0].view(len(inputs["image_grid_thw"]), -1, self.seen[0].shape[-1]))
+        also = _READING_WEIGHT * reading_loss(read, targets)
+        return (written[0] + also, written[1]) if return_outputs else written + also
 
 
 def fine_tune(
@@ -44,9 +45,9 @@ def fine_tune(
     """
     batcher = Batcher(bundle)
 
-    def collate(rows: Sequence[dict[str, Example]]) -> dict[str, Any]:
-        chosen = examples_of(rows)
-        return batcher(chosen) | ({"targets": reading_targets(chosen)} if reading is not None else {})
+    def collate(chosen: Sequence[dict[str, int]]) -> dict[str, Any]:
+        batch = examples_of(chosen, examples)
+        return batcher(batch) | ({"targets": reading_targets(batch)} if reading is not None else {})
 
     model.requires_grad_(True)
     visual = list(model.model.visual.parameters())
@@ -63,10 +64,10 @@ def fine_tune(
         args=SFTConfig(
             **trainer_arguments(plan, run),
             max_length=None,  # cutting would tear the picture's tokens apart
-            gradient_checkpointing=False,
+            activation_checkpointing=plan.recompute,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
-        train_dataset=Rows(examples),
+        train_dataset=rows(examples),
         data_collator=collate,
         optimizers=(optimizer(plan, visual, others), None),
         callbacks=[MetricsFile(run.metrics)],

@@ -1,5 +1,6 @@
 """Examples from the simulator: endless, the same for the same seed, and only ECGs that the worker would ask about."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
@@ -17,8 +18,10 @@ from training.reasoning import PATTERNS, unseen, written
 from worker.engine.facts import PromptFacts
 from worker.layout import Layout
 from worker.measure import Measured, measure
-from worker.render import Picture, render
+from worker.render import Picture, image_digest, render
 from worker.screening import screen
+
+_DIGESTED: Final = 32  # examples enough to notice any change, in half a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,15 @@ class Synthetic(Sequence[Example]):
     def source(self) -> str:
         """What these examples are, for a run's records."""
         return f"simulated: hospital {self._site.name}, seed {self._seed}, {self._length} examples, {self._variety}"
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over what these are and over the first pictures and targets, which change with the simulator."""
+        digest = hashlib.sha256(self.source.encode())
+        for example in self[:_DIGESTED]:
+            digest.update(image_digest(example.image).encode())
+            digest.update(example.target.encode())
+        return digest.hexdigest()
 
     @overload
     def __getitem__(self, at: int) -> Example: ...
