@@ -10,7 +10,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers check format schemas lock manifests image-check bench-quick clean
+.PHONY: help setup demo test lint types layers check format schemas lock manifests image-check demo-model demo-tables bench-quick clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -66,6 +66,12 @@ manifests: setup ## render deploy/overlays/ and check them, on a real Kubernetes
 
 image-check: setup ## check the Dockerfile, build the image and run it as a cluster would (15 minutes, 30 GB)
 	$(BIN)/python -m deploy.checks.image
+
+demo-model: setup ## make the demo model again from random weights, seeded (an hour and a half on two cores)
+	$(BIN)/python -m training.make_demo build/demo-model
+
+demo-tables: demo-model ## evaluate it, its rivals and its controls: the tables of docs/model.md (an hour on two cores)
+	$(BIN)/python -m training.make_demo build/demo-model control tables
 
 bench-quick: setup ## measure decoding, rendering and the vision encoder on this machine (3 minutes)
 	$(BIN)/python -m benchmarks.records

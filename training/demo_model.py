@@ -1,15 +1,10 @@
-"""The demo model: its size, its words and its lessons. `make demo-model` goes through all of it, from random weights.
+"""The demo model before its first lesson: its picture, its size, its words. `make_demo` teaches it."""
 
-It learns from simulated ECGs of hospital A alone. What it says of a real ECG is worth nothing.
-"""
-
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from simulator.hospital import A
 from training.checkpoint import Dimensions, build_model, build_tokenizer, save_bundle
-from training.plan import Plan
 from training.synthetic import Synthetic, Variety
 from worker.engine.bundle import Preprocessing
 from worker.engine.facts import clinical_line, question_text
@@ -58,43 +53,14 @@ SETTINGS: Final = ModelSettings(
     vision_onnx=None,
 )
 
-# Seeds of the simulator. Nothing that is tested was ever learned from, nor used to fit the temperature.
-CALIBRATION_SEED: Final = 3
-TEST_SEED: Final = 4
-_CORPUS_SEED: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """A stage of the recipe: its plan, and the simulated examples it learns from."""
-
-    plan: Plan
-    examples: int
-    seed: int
-
-
-PROCESSES: Final = 2
-EYE: Final = Stage(
-    Plan(steps=1400, batch=8, learning_rate=1.5e-3, warmup_steps=60, seed=11, save_every=250), examples=24_000, seed=1
-)
-WORDS: Final = Stage(
-    Plan(
-        steps=2000, batch=8, learning_rate=1.2e-3, vision_rate=0.4, warmup_steps=60, seed=12, save_every=250
-    ),
-    examples=32_000,
-    seed=6,
-)  # fmt: skip
-
-
-def lessons(seed: int, length: int) -> Synthetic:
-    """Simulated examples of hospital A, varied."""
-    return Synthetic(A, seed, length, FORM, Variety())
+_CORPUS: Final = Synthetic(A, seed=5, length=1500, form=FORM, variety=Variety())
+"""What the tokenizer is learned from: other ECGs than any model learns from or is tested on."""
 
 
 def build_start(directory: Path) -> Path:
     """The model before its first lesson: random weights, and a tokenizer learned from what it will read and write."""
     texts = [f"system user assistant {SYSTEM} {QUESTION}"]
-    for example in lessons(_CORPUS_SEED, 1500):
+    for example in _CORPUS:
         texts.append(question_text(example.facts, clinical_line(example.facts.clinical_texts), QUESTION))
         texts.append(example.target)
     tokenizer = build_tokenizer(texts, DIMENSIONS.vocabulary)

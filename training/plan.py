@@ -56,10 +56,14 @@ def trainer_arguments(plan: Plan, run: Run) -> dict[str, Any]:
     }
 
 
-def optimizer(plan: Plan, vision: list[Any], others: list[Any]) -> torch.optim.Optimizer:
-    """AdamW with the vision tower at its own rate."""
+def optimizer(plan: Plan, network: torch.nn.Module) -> torch.optim.Optimizer:
+    """AdamW over the weights that learn, those of the vision tower at their own rate."""
+    learning = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
+    rates = {False: plan.learning_rate, True: plan.learning_rate * plan.vision_rate}
     groups = [
-        {"params": others, "lr": plan.learning_rate},
-        {"params": vision, "lr": plan.learning_rate * plan.vision_rate},
+        {"params": [weight for name, weight in learning if ("visual" in name.split(".")) == of_vision], "lr": rate}
+        for of_vision, rate in rates.items()
     ]
-    return torch.optim.AdamW([group for group in groups if group["lr"]], betas=_BETAS, weight_decay=plan.weight_decay)
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]], betas=_BETAS, weight_decay=plan.weight_decay
+    )

@@ -69,12 +69,13 @@ def pretrain(model: Any, bundle: ModelBundle, form: Layout, examples: Examples, 
         batch = examples_of(chosen, examples)
         return {**batcher.pixels(batch), "targets": reading_targets(batch)}
 
+    eye = _Eye(visual, reading)
     trainer = _ReadingTrainer(
-        model=_Eye(visual, reading),
+        model=eye,
         args=TrainingArguments(**trainer_arguments(plan, run)),
         train_dataset=rows(examples),
         data_collator=collate,
-        optimizers=(optimizer(plan, list(visual.parameters()), list(reading.parameters())), None),
+        optimizers=(optimizer(plan, eye), None),
         callbacks=[MetricsFile(run.metrics)],
     )
     trainer.right = []

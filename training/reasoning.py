@@ -112,36 +112,43 @@ def deepest(measurements: Measurements) -> str | None:
 
 def written(measured: Measured, pattern: str, cues: tuple[str, ...], ischemic: bool) -> str:
     """The reasoning for a readable picture. `cues` are the simulator's names for what the clinical text speaks of."""
-    numbers = measured.measurements
     supports, opposes = _shown(measured)
     supports += [_FOR[cue] for cue in cues if cue in _FOR]
     opposes += [_AGAINST[cue] for cue in cues if cue in _AGAINST]
-    balance = len(supports) - len(opposes) if ischemic else len(opposes) - len(supports)
-    return " ".join(
-        [
-            _intervals(numbers),
-            "T waves: " + ", ".join(f"{lead} {state}" for lead, state in t_waves(measured).items()) + ".",
-            *_depth(numbers),
-            *_st(numbers),
-            f"For ischemia: {', '.join(supports) or 'nothing'}.",
-            f"Against: {', '.join(opposes) or 'nothing'}.",
-            f"Most likely {pattern}: ischemia {'very ' if balance >= 2 else ''}{'likely' if ischemic else 'unlikely'}.",
-        ]
+    return f"{_read_off(measured)} {_weighed(supports, opposes)} Most likely {pattern}: " + _concluded(
+        supports, opposes, ischemic
     )
+
+
+def seen(measured: Measured, ischemic: bool) -> str:
+    """The reasoning where nobody has named a pattern or picked out what the text says: the waveform alone."""
+    supports, opposes = _shown(measured)
+    conclusion = _concluded(supports, opposes, ischemic)
+    return f"{_read_off(measured)} {_weighed(supports, opposes)} {conclusion[0].upper()}{conclusion[1:]}"
 
 
 def unseen(cues: tuple[str, ...], ischemic: bool) -> str:
     """The reasoning where no picture can be seen: nothing is claimed of any lead."""
     supports = [_FOR[cue] for cue in cues if cue in _FOR]
     opposes = [_AGAINST[cue] for cue in cues if cue in _AGAINST]
-    return " ".join(
-        [
-            "No ECG can be seen.",
-            f"For ischemia: {', '.join(supports) or 'nothing'}.",
-            f"Against: {', '.join(opposes) or 'nothing'}.",
-            f"By the text alone: ischemia {'likely' if ischemic else 'unlikely'}.",
-        ]
-    )
+    conclusion = "likely" if ischemic else "unlikely"
+    return f"No ECG can be seen. {_weighed(supports, opposes)} By the text alone: ischemia {conclusion}."
+
+
+def _read_off(measured: Measured) -> str:
+    numbers = measured.measurements
+    leads = ", ".join(f"{lead} {state}" for lead, state in t_waves(measured).items())
+    return " ".join([_intervals(numbers), f"T waves: {leads}.", *_depth(numbers), *_st(numbers)])
+
+
+def _weighed(supports: list[str], opposes: list[str]) -> str:
+    return f"For ischemia: {', '.join(supports) or 'nothing'}. Against: {', '.join(opposes) or 'nothing'}."
+
+
+def _concluded(supports: list[str], opposes: list[str], ischemic: bool) -> str:
+    """The stronger word where two reasons more speak for the conclusion than against it."""
+    balance = len(supports) - len(opposes) if ischemic else len(opposes) - len(supports)
+    return f"ischemia {'very ' if balance >= 2 else ''}{'likely' if ischemic else 'unlikely'}."
 
 
 def _t_mv(measurements: Measurements, lead: str) -> float:

@@ -9,6 +9,7 @@ from trl import SFTConfig, SFTTrainer
 from training.batch import Batcher
 from training.example import Examples
 from training.lead_reading import LeadReading, reading_loss, reading_targets
+from training.learner import vision_tower
 from training.plan import Plan, optimizer, trainer_arguments
 from training.rows import examples_of, rows
 from training.run import MetricsFile, Run
@@ -39,7 +40,7 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
 def fine_tune(
     model: Any, bundle: ModelBundle, examples: Examples, plan: Plan, run: Run, reading: LeadReading | None = None
 ) -> None:
-    """Teach `model`, in place, to give the examples' targets. Resumes where an interrupted run has stopped.
+    """Teach `model`, a `learner`, to give the examples' targets. Resumes where an interrupted run has stopped.
 
     `reading` keeps what `pretrain` has taught: for models from random weights.
     """
@@ -49,15 +50,8 @@ def fine_tune(
         batch = examples_of(chosen, examples)
         return batcher(batch) | ({"targets": reading_targets(batch)} if reading is not None else {})
 
-    model.requires_grad_(True)
-    visual = list(model.model.visual.parameters())
-    vision = {id(parameter) for parameter in visual}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in vision]
-    if not plan.vision_rate:
-        model.model.visual.requires_grad_(False)
     if reading is not None:
         model.reading = reading  # a part of the model while it learns, so that every process learns the same heads
-        others += list(reading.parameters())
     trainer = _Trainer(
         model=model,
         processing_class=bundle.tokenizer,
@@ -69,15 +63,16 @@ def fine_tune(
         ),
         train_dataset=rows(examples),
         data_collator=collate,
-        optimizers=(optimizer(plan, visual, others), None),
+        optimizers=(optimizer(plan, model), None),
         callbacks=[MetricsFile(run.metrics)],
     )
     trainer.reading, trainer.seen = reading, []
-    hook = model.model.visual.merger.register_forward_hook(lambda _module, _inputs, tokens: trainer.seen.append(tokens))
+    hook = vision_tower(model).merger.register_forward_hook(
+        lambda _module, _inputs, tokens: trainer.seen.append(tokens)
+    )
     try:
         trainer.train(resume_from_checkpoint=run.last_checkpoint)
     finally:
         hook.remove()
         if reading is not None:
             del model.reading
-    model.eval().requires_grad_(False)

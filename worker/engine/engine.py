@@ -61,9 +61,17 @@ class Engine:
 
     @classmethod
     def load(
-        cls, directory: Path, *, provider: Provider = "cpu", dtype: Dtype = "float32", threads: int | None = None
+        cls,
+        directory: Path,
+        *,
+        provider: Provider = "cpu",
+        dtype: Dtype = "float32",
+        threads: int | None = None,
+        slots: int | None = None,
     ) -> "Engine":
         """Load a model directory for exactly this provider. `threads` bounds the CPU threads; None leaves them be.
+        `slots` answers at once instead of the bundle's own number serve who has thousands of questions at hand.
+
 
         Raises BundleError if the directory is not fit, EngineError if this machine is not.
         """
@@ -78,9 +86,10 @@ class Engine:
         # The tower is in `vision` now; a second copy of it would only take memory.
         del model.model.visual
         convert(model, _DTYPES[dtype], _device(provider))
-        decoder = SlotDecoder(model, grammar, settings.slots, settings.prompt_tokens, settings.max_new_tokens)
+        slots = slots or settings.slots
+        decoder = SlotDecoder(model, grammar, slots, settings.prompt_tokens, settings.max_new_tokens)
         decoder.check_slots()
-        return cls(bundle, decoder, vision, _describe(bundle, vision, provider, dtype))
+        return cls(bundle, decoder, vision, _describe(bundle, vision, provider, dtype, slots))
 
     @property
     def free(self) -> int:
@@ -172,7 +181,9 @@ def _load_vision(bundle: ModelBundle, model: Any, provider: Provider, threads: i
     return encoder
 
 
-def _describe(bundle: ModelBundle, vision: VisionEncoder, provider: Provider, dtype: Dtype) -> EngineDescription:
+def _describe(
+    bundle: ModelBundle, vision: VisionEncoder, provider: Provider, dtype: Dtype, slots: int
+) -> EngineDescription:
     settings = bundle.manifest
     versions = {
         "torch": torch.__version__,
@@ -195,7 +206,7 @@ def _describe(bundle: ModelBundle, vision: VisionEncoder, provider: Provider, dt
             "image_tokens": bundle.grid.tokens,
             "prompt_tokens": settings.prompt_tokens,
             "max_new_tokens": settings.max_new_tokens,
-            "slots": settings.slots,
+            "slots": slots,
         },
         versions=versions,
     )
