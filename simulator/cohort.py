@@ -1,28 +1,41 @@
-"""What the demo submits: a real ECG as carts and archives would send it, and edits of it, named for what was done."""
+"""What the demo submits: a real ECG as carts and archives would send it, edits of it, and simulated ECGs with truth."""
 
 import dataclasses
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from pydicom.data import get_testdata_file
 
 from schemas.ecg import INDEPENDENT_LEADS, Ecg, Order
+from schemas.finding import Verdict
 from simulator.dicom_writer import write_dicom
 from simulator.edits import add_noise, flatten, invert_t_waves, real_ecg, resample, retaken, saturate
+from simulator.files import write_in_turn
+from simulator.generate import simulate
 from simulator.hl7v2_writer import write_hl7v2
+from simulator.hospital import A
+from simulator.truth import Truth
+
+SEED: Final = 2026
+"""Of the simulated ones. The demo model has learned from other seeds."""
 
 _CHEST_PAIN: Final = Order(encounter="13002689", placer="P1", filler="F1", clinical_texts=("chest pain for 2 h",))
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A record for the inbound topic, under a file name, with a sentence about what was done to the real ECG."""
+    """A record for the inbound topic, under a file name. `what` was done to the real ECG, or lies behind a simulated one.
+
+    `truth` is the right verdict, where it is known.
+    """
 
     file_name: str
     what: str
     payload: bytes
+    truth: Verdict | None = None
 
 
 def cohort() -> list[Submission]:
@@ -60,6 +73,25 @@ def cohort() -> list[Submission]:
         Submission("broken-two-patients.hl7", "a second PID segment", _with_second_patient(message)),
         Submission("broken-cut-off.dcm", "cut off in the middle of the waveform", real_bytes[: len(real_bytes) // 2]),
     ]  # fmt: skip
+
+
+def simulated(count: int = 24) -> list[Submission]:
+    """Simulated ECGs of hospital A in every form, with the verdict that is right.
+
+    None has an electrode fault or a text that contradicts it: with those, what is right cannot always be known.
+    """
+    drawn = (
+        (ecg, truth)
+        for ecg, truth in simulate(4 * count, SEED, A)
+        if not truth.faults and truth.text != "contradictory"
+    )
+    return [_simulated(place, ecg, truth) for place, (ecg, truth) in enumerate(islice(drawn, count))]
+
+
+def _simulated(place: int, ecg: Ecg, truth: Truth) -> Submission:
+    written = write_in_turn(ecg, place)
+    name = f"simulated-{place + 1:02d}{written.suffix}"
+    return Submission(name, truth.entity.replace("_", " "), written.payload, truth.verdict)
 
 
 def _taken(ecg: Ecg, minutes_later: int) -> Ecg:

@@ -30,6 +30,9 @@ def evaluate(
     baseline: Annotated[
         str | None, typer.Option(metavar="DATA", help="also what the text alone gives, fitted on these")
     ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(metavar="DIR", file_okay=False, help="where answers are kept [default: OUT/answers]")
+    ] = None,
     processes: options.Processes = 1,
     zone: options.Zone = "UTC",
 ) -> None:
@@ -43,7 +46,7 @@ def evaluate(
     models = [(name, Path(directory)) for name, directory in map(_named, model)]
     # Every model is asked about pictures in its own layout.
     with Progress(*_COLUMNS, console=output.stderr, transient=True) as bar:
-        evaluation = Evaluation(out / "answers", processes, _on(bar))
+        evaluation = Evaluation(answers or out / "answers", processes, _on(bar))
         for name, directory in models:
             bundle = ModelBundle.load(directory)
             for label, stated in map(_named, data):
@@ -54,6 +57,7 @@ def evaluate(
             fitted_on = options.opened_data(baseline, bundle, zone)
             for label, stated in map(_named, data):
                 evaluation.judge_text_alone(fitted_on, label, options.opened_data(stated, bundle, zone))
+    out.mkdir(parents=True, exist_ok=True)
     evaluation.write(out)
     output.stdout.print(evaluation.markdown(), markup=False, soft_wrap=True)
 

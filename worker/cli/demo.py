@@ -43,18 +43,18 @@ def demo(
         "build/demo"
     ),
 ) -> None:
-    """Run the whole system here: real ECGs and edited ones, an embedded log, a worker, findings.
+    """Run the whole system here: real ECGs, edited and simulated ones, an embedded log, a worker, findings.
 
     Writes each ECG as it was submitted, as PNG, and its finding as JSON, and prints a table.
 
     Example: ecg-worker demo --out build/demo
     """
-    from simulator.cohort import cohort
+    from simulator.cohort import cohort, simulated
     from worker.replay import Bound
 
     _clear(out)
-    settings = Settings.load(log=f"sqlite://{(out / _LOG_FILE).resolve()}", model=_model())
-    submissions = cohort()
+    settings = Settings.load(log=f"sqlite://{(out / _LOG_FILE).resolve()}", model=wiring.DEMO_MODEL)
+    submissions = [*cohort(), *simulated()]
     with wiring.opened_log(settings) as log:
         places = _submit(log, submissions, settings, out / "inbound")
         _work(log, settings, len(submissions), out / "worker.log")
@@ -62,8 +62,10 @@ def demo(
     reads = [Read(submission, results[place]) for submission, place in places]
     for read in reads:
         _write(read, out, settings)
-    output.stdout.print(_table(reads))
-    output.stdout.print(_verdict_on_alerts(reads, out), markup=False, soft_wrap=True)
+    known = [read for read in reads if read.submission.truth]
+    output.stdout.print(_table("A real ECG and edits of it", [read for read in reads if read not in known]))
+    output.stdout.print(_table("Simulated ECGs", known))
+    output.stdout.print(_in_short(reads, out), markup=False, soft_wrap=True)
     replayed_and_compared(settings, Bound(offset=0), Bound(offset=len(submissions)), out / "report.json")
 
 
@@ -74,11 +76,6 @@ def _clear(out: Path) -> None:
             raise typer.BadParameter("is not empty, and no earlier demo's folder", param_hint="--out")
         shutil.rmtree(out)
     (out / "inbound").mkdir(parents=True)
-
-
-def _model() -> Path:
-    with output.stderr.status("building an untrained model (once)"):
-        return wiring.untrained_model()
 
 
 def _submit(
@@ -148,33 +145,44 @@ def _write(read: Read, out: Path, settings: Settings) -> None:
     (out / f"{stem}.png").write_bytes(png(render(ecg, layout("3x4+II"))))
 
 
-def _table(reads: list[Read]) -> Table:
-    table = Table(title="What the worker said of each ECG, by file name", title_justify="left")
-    for column in ("ECG", "T inverted in", "quality", "verdict", "P(ischemic)", "flag"):
+def _table(title: str, reads: list[Read]) -> Table:
+    """What was said of each ECG, and what is true where that is known."""
+    truths = any(read.submission.truth for read in reads)
+    table = Table(title=title, title_justify="left")
+    for column in ("ECG", *(["what it is"] if truths else []), "T inverted in", "quality", "verdict", "P(ischemic)"):
         table.add_column(column, overflow="fold")
+    table.add_column("right" if truths else "flag")
     for read in reads:
-        result = read.result
+        result, submission = read.result, read.submission
+        what = [submission.what] if truths else []
         if isinstance(result, Rejection):
-            cells = ["", "", f"rejected: {result.reason}", "", ""]
-        else:
-            probability = result.assessment.probability
-            cells = [
-                " ".join(result.measurements.t_wave_inversion) or "none",
-                ", ".join(f"{flag.lead or 'all'} {flag.problem}" for flag in result.quality.flags),
-                result.assessment.verdict,
-                "not asked" if probability is None else f"{probability:.2f}",
-                "RAISED" if result.flag.raised else "no",
-            ]
-        table.add_row(read.submission.file_name, *cells)
+            table.add_row(submission.file_name, *what, "", "", f"rejected: {result.reason}", "", "")
+            continue
+        probability = result.assessment.probability
+        table.add_row(
+            submission.file_name,
+            *what,
+            " ".join(result.measurements.t_wave_inversion) or "none",
+            ", ".join(f"{flag.lead or 'all'} {flag.problem}" for flag in result.quality.flags),
+            result.assessment.verdict,
+            "not asked" if probability is None else f"{probability:.2f}",
+            ("yes" if _right(read) else "NO") if truths else ("RAISED" if result.flag.raised else "no"),
+        )
     return table
 
 
-def _verdict_on_alerts(reads: list[Read], out: Path) -> str:
+def _right(read: Read) -> bool:
+    return isinstance(read.result, Finding) and read.result.assessment.verdict == read.submission.truth
+
+
+def _in_short(reads: list[Read], out: Path) -> str:
     findings = [read.result for read in reads if isinstance(read.result, Finding)]
-    lines = [f"{len(findings)} findings and {len(reads) - len(findings)} rejections in {out}/"]
-    if any(finding.provenance.untrained for finding in findings):
-        lines.append(
-            "The model is UNTRAINED (random weights): its answers mean nothing. It never raises a flag, so nothing was "
-            "sent to an EHR (`ecg-worker deliver` sends flagged findings only)."
-        )
-    return "\n".join(lines)
+    known = [read for read in reads if read.submission.truth]
+    raised = sum(finding.flag.raised for finding in findings)
+    return "\n".join(
+        [
+            f"{len(findings)} findings and {len(reads) - len(findings)} rejections in {out}/; {raised} flags raised",
+            f"{sum(map(_right, known))} of {len(known)} simulated ECGs read rightly",
+            "The model is a DEMO, taught by simulated ECGs alone: what it says of a real one is worth nothing.",
+        ]
+    )

@@ -31,7 +31,7 @@ def explain(
     from worker.pipeline import conclude, prepare
 
     settings = Settings.load(model=model, config=config)
-    engine = wiring.load_engine(settings, wiring.model_or_untrained(settings))
+    engine = wiring.load_engine(settings, wiring.model_or_demo(settings))
     decode, layout, reader = wiring.decoder(settings), wiring.model_layout(engine), wiring.reader(engine)
 
     def read(record: Record) -> Finding | Rejection:

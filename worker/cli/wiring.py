@@ -1,7 +1,6 @@
 """Where the concrete parts are chosen: from settings to a log, a decoder, an engine and a running worker."""
 
 import functools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from adapters.site import Site
 from schemas.ecg import Ecg
 from worker.cli import output
 from worker.engine.errors import BundleError
-from worker.settings import Settings, data_directory
+from worker.settings import Settings
 
 if TYPE_CHECKING:
     from worker.engine.engine import Engine
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
     from worker.replay import Bound
     from worker.runner import Limits, Stages
 
-UNTRAINED_MODEL: Final = data_directory() / "models" / "untrained-1"
+# It lies beside the packages, in the repository as in an installation.
+DEMO_MODEL: Final = Path(__file__).parents[2] / "deploy" / "models" / "ecg-r1-demo"
 # What the engine may still have in hand when the loop has ended is of no use to anybody: answers are read again.
 ENGINE_CLOSE_S: Final = 10.0
 
@@ -149,31 +149,15 @@ def limits(settings: Settings, drain_s: float | None = None) -> "Limits":
     )
 
 
-def model_or_untrained(settings: Settings) -> Path:
-    """The model directory of the settings; without one, an untrained model, built on first use and announced.
+def model_or_demo(settings: Settings) -> Path:
+    """The model directory of the settings; without one, the demo model, announced.
 
     For looking at files only: `run` insists on a model that somebody chose.
     """
     if settings.model is not None:
         return settings.model
-    output.tell("No --model given: using an UNTRAINED model. Its answers mean nothing; every finding says so.")
-    return untrained_model()
-
-
-def untrained_model() -> Path:
-    """A tiny model of the right architecture with random weights, built in the user's data directory on first use."""
-    from training.checkpoint import build_untrained
-
-    if not (UNTRAINED_MODEL / "ecg-model.json").exists():
-        UNTRAINED_MODEL.parent.mkdir(parents=True, exist_ok=True)
-        under_construction = UNTRAINED_MODEL.with_name(f"{UNTRAINED_MODEL.name}.{os.getpid()}")
-        build_untrained(under_construction)
-        try:
-            under_construction.rename(UNTRAINED_MODEL)
-        except OSError:  # another process was faster
-            if not (UNTRAINED_MODEL / "ecg-model.json").exists():
-                raise
-    return UNTRAINED_MODEL
+    output.tell("No --model given: using the DEMO model, which knows simulated ECGs only; every finding says so.")
+    return DEMO_MODEL
 
 
 def bound(stated: str) -> "Bound":
