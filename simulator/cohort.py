@@ -27,7 +27,7 @@ _CHEST_PAIN: Final = Order(encounter="13002689", placer="P1", filler="F1", clini
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A record for the inbound topic, under a file name. `what` was done to the real ECG, or what a simulated one shows.
+    """A record for the inbound topic, under a file name. `what` was done to the real ECG, or is simulated.
 
     `truth` is the right verdict, where it is known.
     """
