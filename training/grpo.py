@@ -14,6 +14,7 @@ from PIL import Image
 from trl import GRPOConfig, GRPOTrainer
 
 from training.example import Example, Examples
+from training.learner import restore
 from training.plan import Plan, optimizer, trainer_arguments
 from training.processor import processor_of
 from training.rewards import answer_accuracy, format_adherence, grounding
@@ -48,6 +49,7 @@ def reinforce(model: Any, bundle: ModelBundle, examples: Examples, plan: Plan, r
         return examples[at]
 
     rewards, weights = _rewards(example, rewarding)
+    restore(model, run.last_checkpoint)
     trainer = GRPOTrainer(
         model=model,
         processing_class=processor_of(bundle),

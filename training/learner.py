@@ -4,6 +4,8 @@ from typing import Any, Final
 
 from peft import LoraConfig, PeftModel, get_peft_model
 
+from training.run import RunError
+
 # Attention and perceptron of the language model; the vision tower is left as it is.
 _ADAPTED: Final = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
 _ALPHA_BY_RANK: Final = 2
@@ -28,6 +30,20 @@ def merged(model: Any) -> Any:
     """The model as it is served: adapters worked into the weights, nothing left to learn."""
     whole = model.merge_and_unload() if isinstance(model, PeftModel) else model
     return whole.eval().requires_grad_(False)
+
+
+def restore(model: Any, checkpoint: str | None) -> None:
+    """Put a checkpoint's weights into the model, in place; without a checkpoint, nothing. Raises RunError.
+
+    The trainer does this too when it resumes, but by the names in the file, which are not those in the model: it warns,
+    leaves the vision tower and the layers as they were, and goes on. Adapters it restores rightly.
+    """
+    if checkpoint is None or isinstance(model, PeftModel):
+        return
+    kept, report = type(model).from_pretrained(checkpoint, output_loading_info=True)
+    if report["missing_keys"] or report["mismatched_keys"]:
+        raise RunError(f"{checkpoint} does not hold this model. Choose another run directory.")
+    model.load_state_dict(kept.state_dict(), strict=False)  # heads that learn beside the model are not in `kept`
 
 
 def vision_tower(model: Any) -> Any:

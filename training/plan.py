@@ -1,5 +1,6 @@
 """How long and how fast to learn: what every kind of training has in common, and what the trainers call it."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -48,6 +49,7 @@ def trainer_arguments(plan: Plan, run: Run) -> dict[str, Any]:
         "save_steps": plan.save_every,
         "save_total_limit": 2,
         "report_to": "none",
+        "disable_tqdm": not sys.stderr.isatty(),
         "use_cpu": not on_gpu,
         "bf16": on_gpu,
         "dataloader_pin_memory": on_gpu,

@@ -9,7 +9,7 @@ from trl import SFTConfig, SFTTrainer
 from training.batch import Batcher
 from training.example import Examples
 from training.lead_reading import LeadReading, reading_loss, reading_targets
-from training.learner import vision_tower
+from training.learner import restore, vision_tower
 from training.plan import Plan, optimizer, trainer_arguments
 from training.rows import examples_of, rows
 from training.run import MetricsFile, Run
@@ -52,6 +52,7 @@ def fine_tune(
 
     if reading is not None:
         model.reading = reading  # a part of the model while it learns, so that every process learns the same heads
+    restore(model, run.last_checkpoint)
     trainer = _Trainer(
         model=model,
         processing_class=bundle.tokenizer,

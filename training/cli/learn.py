@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -178,7 +179,8 @@ def _run(
     settings = {**asdict(plan), **more, "model": bundle.digest, "processes": processes}
     begun = Run.begin(directory, command, settings, {"source": examples.source, "sha256": examples.digest})
     if not begun.model.exists():
-        network = learned(load_model(model).train(), bundle, examples, begun)
+        with redirect_stdout(sys.stderr):  # the trainers print what they log; standard output is for the result
+            network = learned(load_model(model).train(), bundle, examples, begun)
         if is_first_process():
             _keep(begun, merged(network), bundle)
     if is_first_process():
