@@ -1,21 +1,21 @@
 """The same questions with something taken away: what an answer rests on shows when that is gone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Final, overload
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.example import Example, Examples
+from training.example import Example, Examples, MadeExamples
 from training.printout import blank
 
 _SEED: Final = 20260303
 
 
-class Changed(Sequence[Example]):
+class Changed(MadeExamples):
     """Examples, each changed when it is asked for. `change` gets all of them and a place."""
 
     def __init__(self, examples: Examples, change: Callable[[Examples, int], Example]) -> None:
@@ -25,15 +25,8 @@ class Changed(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._examples)
 
-    @overload
-    def __getitem__(self, at: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> list[Example]: ...
-
-    def __getitem__(self, at: int | slice) -> Example | list[Example]:
-        if isinstance(at, slice):
-            return [self[each] for each in range(*at.indices(len(self)))]
+    def make(self, at: int) -> Example:
+        """The example at this place, changed."""
         return self._change(self._examples, at)
 
 

@@ -1,7 +1,9 @@
 """One thing to learn from: the picture and the facts as the worker would ask, and what is right."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, overload
 
 from worker.engine.facts import PromptFacts
 from worker.measure import Measured
@@ -33,7 +35,29 @@ class Example:
         return f"<think>{self.reasoning or UNEXPLAINED}</think><answer>{answer}</answer>"
 
 
-UNEXPLAINED = "Read by a clinician."
+UNEXPLAINED: Final = "Read by a clinician."
+
+
+class MadeExamples(Sequence[Example], ABC):
+    """Examples that are made when they are asked for, the same every time."""
+
+    @abstractmethod
+    def make(self, at: int) -> Example:
+        """The example at this place, from 0 on."""
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> list[Example]: ...
+
+    def __getitem__(self, at: int | slice) -> Example | list[Example]:
+        if isinstance(at, slice):
+            return [self.make(each) for each in range(*at.indices(len(self)))]
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        return self.make(at)
+
 
 Examples = Sequence[Example]
 """Examples in a fixed order; each may be made anew whenever it is asked for, and is the same every time."""

@@ -8,14 +8,14 @@ a file: {"file": PATH relative to the JSONL, "ischemic": true|false, "text": [".
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, overload
+from typing import Any, Final
 
 from schemas.ecg import Ecg
 from schemas.rejection import Rejected
-from training.example import Example
+from training.example import Example, MadeExamples
 from training.reasoning import seen
 from worker.engine.facts import PromptFacts
 from worker.layout import Layout
@@ -41,7 +41,7 @@ class _Line:
     inverted: tuple[str, ...] | None
 
 
-class Recorded(Sequence[Example]):
+class Recorded(MadeExamples):
     """The examples of a JSONL file, read from their files whenever they are asked for.
 
     `left_out` counts the lines that are no examples, by reason: a rejection's code, or that of screening.
@@ -69,15 +69,8 @@ class Recorded(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._lines)
 
-    @overload
-    def __getitem__(self, at: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> list[Example]: ...
-
-    def __getitem__(self, at: int | slice) -> Example | list[Example]:
-        if isinstance(at, slice):
-            return [self[each] for each in range(*at.indices(len(self)))]
+    def make(self, at: int) -> Example:
+        """The example at this place, read from its file."""
         line = self._lines[at]
         ecg = self._decode(line.file.read_bytes())
         measured = measure(ecg)

@@ -1,10 +1,9 @@
 """Examples from the simulator: endless, the same for the same seed, and only ECGs that the worker would ask about."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Final, overload
+from typing import Final
 
 import numpy as np
 
@@ -12,7 +11,7 @@ from schemas.ecg import Ecg
 from simulator.generate import simulate_one
 from simulator.hospital import Hospital
 from simulator.truth import Truth
-from training.example import Example
+from training.example import Example, MadeExamples
 from training.printout import blank, reprinted
 from training.reasoning import PATTERNS, unseen, written
 from worker.engine.facts import PromptFacts
@@ -43,7 +42,7 @@ AS_SERVED: Final = Variety(reprinted=0.0, without_text=0.0, blank=0.0)
 """No variety: the very pictures and texts that a worker would show."""
 
 
-class Synthetic(Sequence[Example]):
+class Synthetic(MadeExamples):
     """`len` examples of one hospital and seed. Each is made when it is asked for, in about 12 ms."""
 
     def __init__(self, site: Hospital, seed: int, length: int, form: Layout, variety: Variety = AS_SERVED) -> None:
@@ -70,17 +69,8 @@ class Synthetic(Sequence[Example]):
             digest.update(example.target.encode())
         return digest.hexdigest()
 
-    @overload
-    def __getitem__(self, at: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> list[Example]: ...
-
-    def __getitem__(self, at: int | slice) -> Example | list[Example]:
-        if isinstance(at, slice):
-            return [self[each] for each in range(*at.indices(self._length))]
-        if not 0 <= at < self._length:
-            raise IndexError(at)
+    def make(self, at: int) -> Example:
+        """The example at this place: the first drawn there that the worker would ask about."""
         for attempt in count():
             rng = np.random.default_rng([self._seed, ord(self._site.name), at, attempt])
             ecg, truth = simulate_one(rng, self._seed, self._site, at)
