@@ -79,7 +79,9 @@ def draw_reliability(models: Mapping[str, Table], title: str, out: Path) -> None
     upper.set(ylabel="share that is ischemic", xlim=(-0.01, 1.01), ylim=(-0.02, 1.02))
     upper.set_title(title, fontsize=11)
     upper.legend(loc="upper left", fontsize=8, frameon=False)
-    lower.set(xlabel="stated probability", ylabel="examples", yscale="log")
+    lower.set(
+        xlabel="stated probability", ylabel="examples", yscale="log", ylim=(0.8, 1.5 * max(map(len, models.values())))
+    )
     _tidy(upper)
     _tidy(lower)
     _save(figure, out)
