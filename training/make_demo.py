@@ -73,7 +73,7 @@ def tables(out: Path) -> None:
     """The tables of docs/model.md: the shipped model with things taken away, and beside its rivals."""
     kept = ("--answers", out / "answers", "--processes", 2)
     ours = ("--model", f"SFT + GRPO={PUBLISHED}")
-    _call("evaluate", *ours, *_TEST_A, "--controls", "--free-format", "--baseline", "simulated:A:7:4000", *kept,
+    _call("evaluate", *ours, *_TEST_A, "--controls", "--free-format", "--baseline", "simulated:A:7:1500", *kept,
           "--out", out / "tables" / "controls")  # fmt: skip
     rivals = ("--model", f"SFT={out / 'words' / 'model'}", *ours, "--model", f"SFT + SFT={out / 'control' / 'model'}")
     _call("evaluate", *rivals, *_TEST_A, *_TEST_B, *kept, "--out", out / "tables" / "rivals")

@@ -30,10 +30,11 @@ class TextBaseline:
     @classmethod
     def fit(cls, examples: Sequence[Example]) -> "TextBaseline":
         """Fit to examples of both kinds."""
-        seen = Counter(word for example in examples for word in _words(example.facts))
+        known = [(example.facts, example.ischemic) for example in examples]  # each is made once
+        seen = Counter(word for facts, _ in known for word in _words(facts))
         words = tuple(sorted(word for word, count in seen.items() if count >= _RAREST))
-        rows = np.array([_row(example.facts, words) for example in examples])
-        truth = np.array([example.ischemic for example in examples], np.float64)
+        rows = np.array([_row(facts, words) for facts, _ in known])
+        truth = np.array([ischemic for _, ischemic in known], np.float64)
 
         def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             logits = rows @ weights
