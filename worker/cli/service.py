@@ -33,7 +33,7 @@ def run(
     Example: ecg-worker run --log kafka://broker:9092 --model /models/ecg-r1 --group ecg-r1
     """
     settings = Settings.load(log=log, model=model, group=group, config=config)
-    if settings.model is None and settings.engine == "model":
+    if settings.model is None:
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
     logs.configure(settings.log_level)
     stop = threading.Event()
@@ -58,13 +58,14 @@ def _serve(settings: Settings, stop: threading.Event, idle_exit_s: float | None)
     from worker.health import Health, HealthServer
     from worker.runner import Runner
 
+    assert settings.model is not None
     log = logs.get_logger()
     with ExitStack() as open_parts:
         server = None
         if settings.health_port is not None:
             server = open_parts.enter_context(closing(HealthServer(settings.health_port)))
             log.info("serving health", port=server.port)
-        engine = wiring.engine_to_run(settings)
+        engine = wiring.load_engine(settings, settings.model)
         reader = wiring.reader(engine)
         log.info(
             "model loaded", model=reader.model.name, digest=reader.model.digest, training=reader.model.training,
@@ -144,6 +145,8 @@ def _extent(log: Log, topic: str) -> str:
 
 
 def _check_model(settings: Settings) -> str:
-    reader = wiring.reader(wiring.engine_to_run(settings))
+    if settings.model is None:
+        raise SettingsError("no model: give --model DIR or set ECG_MODEL")
+    reader = wiring.reader(wiring.load_engine(settings, settings.model))
     how = f"{reader.model.training}, {reader.engine.provider}, {reader.engine.dtype}"
     return f"{reader.model.name} ({how}), digest {reader.model.digest}"

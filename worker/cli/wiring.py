@@ -18,10 +18,9 @@ from adapters.site import Site
 from schemas.ecg import Ecg
 from worker.cli import output
 from worker.engine.errors import BundleError
-from worker.settings import Settings, SettingsError
+from worker.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.engine.echo import EchoEngine
     from worker.engine.engine import Engine
     from worker.engine.scheduler import Scheduler
     from worker.layout import Layout
@@ -83,18 +82,7 @@ def load_engine(settings: Settings, model: Path) -> "Engine":
     return Engine.load(model, provider=settings.provider, dtype=settings.dtype, threads=settings.threads)
 
 
-def engine_to_run(settings: Settings) -> "Engine | EchoEngine":
-    """The model, or the engine without one if that is what the settings say. Raises SettingsError if they name none."""
-    if settings.engine == "echo":
-        from worker.engine.echo import EchoEngine
-
-        return EchoEngine(settings.echo_slots, settings.echo_batch_s, settings.echo_question_s)
-    if settings.model is None:
-        raise SettingsError("no model: give --model DIR or set ECG_MODEL")
-    return load_engine(settings, settings.model)
-
-
-def model_layout(engine: "Engine | EchoEngine") -> "Layout":
+def model_layout(engine: "Engine") -> "Layout":
     """The layout in which the model was taught to read ECGs."""
     from worker.layout import layout
 
@@ -102,7 +90,7 @@ def model_layout(engine: "Engine | EchoEngine") -> "Layout":
     return layout(wanted.name, wanted.width_px, wanted.height_px, wanted.speed_mm_per_s, wanted.gain_mm_per_mv)
 
 
-def reader(engine: "Engine | EchoEngine") -> "Reader":
+def reader(engine: "Engine") -> "Reader":
     """What findings say of the model and the engine that made them."""
     from schemas.finding import EngineRef, ModelRef
     from worker.identity import fingerprint
@@ -128,9 +116,7 @@ def reader(engine: "Engine | EchoEngine") -> "Reader":
 
 
 @contextmanager
-def stages(
-    engine: "Engine | EchoEngine", reader: "Reader", settings: Settings
-) -> Iterator[tuple["Stages", "Scheduler"]]:
+def stages(engine: "Engine", reader: "Reader", settings: Settings) -> Iterator[tuple["Stages", "Scheduler"]]:
     """The work between reading a record and publishing its result, running until the end of the context.
 
     The engine's line holds as many questions again as it can answer at once.
