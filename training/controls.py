@@ -51,7 +51,9 @@ def _blank(examples: Examples, at: int) -> Example:
 
 
 def _exchanged(other: NDArray[np.intp], examples: Examples, at: int) -> Example:
-    return replace(examples[at], image=examples[int(other[at])].image)
+    """What is claimed of leads is held against the ECG that is shown, the answer against the text's own."""
+    shown = examples[int(other[at])]
+    return replace(examples[at], image=shown.image, measured=shown.measured, inverted=shown.inverted)
 
 
 def _silent(examples: Examples, at: int) -> Example:

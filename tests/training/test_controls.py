@@ -23,6 +23,9 @@ def test_shuffled_pictures_are_all_there_and_none_in_its_place() -> None:
     for at, example in enumerate(shuffled):
         assert (example.facts, example.ischemic) == (whole[at].facts, whole[at].ischemic)
         assert not np.array_equal(example.image, whole[at].image)
+        shown = next(each for each in whole if np.array_equal(each.image, example.image))
+        assert example.inverted == shown.inverted, "leads are to be judged by the ECG that is shown"
+        assert example.measured.measurements == shown.measured.measurements
     assert {each.image.tobytes() for each in shuffled} == {each.image.tobytes() for each in whole}
 
 
