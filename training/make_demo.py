@@ -50,7 +50,7 @@ def reward(out: Path) -> None:
 
 
 def control(out: Path) -> None:
-    """More fine-tuning instead, for as long as `reward` takes: what reward is to be held against."""
+    """More fine-tuning instead, for about as long as `reward` takes: what reward is to be held against."""
     _learn(
         out, "sft", "words", "control", "simulated:A:2:6400:varied", steps=400, learning_rate=3e-4, vision_rate=0.4,
         seed=14,
