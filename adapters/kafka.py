@@ -11,10 +11,18 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
-from kafka.errors import KafkaError, UnknownTopicOrPartitionError, for_code
+from kafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    NoError,
+    TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 
 from adapters.deadline import Deadline, within
-from adapters.kafka_client import ask, connect, translated
+from adapters.kafka_client import Rights, ask, connect, translated
 from adapters.kafka_member import KafkaMember, committed_position, consumer_settings, record_of, theirs
 from adapters.kafka_options import MAX_RECORD_BYTES, KafkaOptions
 from adapters.kafka_producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
@@ -53,12 +61,15 @@ class KafkaLog:
         }
         if not wanted:
             return
-        with self._asking("creating topics") as deadline:
+        rights = {TopicAuthorizationFailedError: f"Create on topic {', '.join(wanted)}"}
+        with self._asking("creating topics", rights) as deadline:
             answer = ask(deadline, lambda: self._admin.create_topics(wanted, raise_errors=False))
             for topic in answer["topics"]:
-                error = for_code(topic["error_code"]).__name__
-                if error not in ("NoError", "TopicAlreadyExistsError"):
-                    raise LogError(f"creating topic {topic['name']}: {error}")
+                error = for_code(topic["error_code"])
+                if error is TopicAuthorizationFailedError:
+                    raise error()
+                if error not in (NoError, TopicAlreadyExistsError):
+                    raise LogError(f"creating topic {topic['name']}: {error.__name__}")
             ask(deadline, lambda: self._admin.wait_for_topics(list(wanted)))
 
     def append(self, messages: Sequence[Message]) -> tuple[tuple[TopicPartition, int], ...]:
@@ -66,7 +77,8 @@ class KafkaLog:
         check_messages(messages)
         for topic in {message.topic for message in messages}:
             self.partitions(topic)
-        with self._lock, translated("appending"):
+        rights = {TopicAuthorizationFailedError: f"Write on topic {', '.join({m.topic for m in messages})}"}
+        with self._lock, translated("appending", rights):
             if self._producer is None:
                 settings = {**self._settings(), **producer_settings(self._options.timeouts)}
                 self._producer, _ = connect(KafkaProducer, settings)
@@ -81,7 +93,7 @@ class KafkaLog:
         """Join a group, and take over the member's transactional identity. Raises LogError if a topic is missing."""
         for topic in topics:
             self.partitions(topic)
-        return KafkaMember(self._settings(), group, topics, member, self._options.timeouts, self.partitions)
+        return KafkaMember(self._settings(), group, topics, member, self._options, self.partitions)
 
     def publisher(self, name: str) -> KafkaPublisher:
         """A transactional publisher. Its transactional id is the name."""
@@ -103,7 +115,7 @@ class KafkaLog:
         """The first offset at or after this time. The record there may since have been aborted or compacted away."""
         self._require(partition)
         times = {theirs(partition): max(0, timestamp_ms)}
-        with self._asking("looking for a time") as deadline:
+        with self._asking("looking for a time", _describe(partition.topic)) as deadline:
             found = self._asker().offsets_for_times(times, timeout_ms=deadline.remaining_s * 1000)
         at = found[theirs(partition)]
         return None if at is None else int(at.offset)
@@ -113,7 +125,8 @@ class KafkaLog:
         self._require(partition)
         # A consumer that names the group without joining it: it finds the coordinator wherever that has moved to.
         settings = {**self._settings(), **consumer_settings(self._options.timeouts), "group_id": group}
-        with self._asking("reading a committed position") as deadline, _consumer(settings) as consumer:
+        rights = {GroupAuthorizationFailedError: f"Describe on group {group}"}
+        with self._asking("reading a committed position", rights) as deadline, _consumer(settings) as consumer:
             return committed_position(consumer, partition, deadline)
 
     def read(self, ranges: Mapping[TopicPartition, range]) -> Iterator[Record]:
@@ -128,7 +141,8 @@ class KafkaLog:
         if not wanted:
             return
         settings = {**self._settings(), **consumer_settings(self._options.timeouts)}
-        with translated("reading"), _consumer(settings) as consumer:
+        rights = {TopicAuthorizationFailedError: f"Read on topic {', '.join({p.topic for p in wanted})}"}
+        with translated("reading", rights), _consumer(settings) as consumer:
             yield from _read(consumer, wanted, ANSWER_LIMIT_S)
 
     def close(self) -> None:
@@ -143,8 +157,8 @@ class KafkaLog:
         return self._options.client_settings(self._servers)
 
     @contextmanager
-    def _asking(self, doing: str) -> Iterator[Deadline]:
-        with self._lock, translated(doing):
+    def _asking(self, doing: str, rights: Rights) -> Iterator[Deadline]:
+        with self._lock, translated(doing, rights):
             yield Deadline(ANSWER_LIMIT_S)
 
     def _asker(self) -> Any:
@@ -156,7 +170,7 @@ class KafkaLog:
 
     def _partition_count(self, topic: str) -> int:
         """How many partitions the topic has; 0 if there is no such topic."""
-        with self._asking(f"describing topic {topic}") as deadline:
+        with self._asking(f"describing topic {topic}", _describe(topic)) as deadline:
             (found,) = ask(deadline, lambda: self._admin.describe_topics([topic]))
             error = for_code(found["error_code"])
             if error is UnknownTopicOrPartitionError:
@@ -171,11 +185,15 @@ class KafkaLog:
 
     def _bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         names = [theirs(partition) for partition in partitions]
-        with self._asking("reading offsets") as deadline:
+        with self._asking("reading offsets", _describe(*{partition.topic for partition in partitions})) as deadline:
             first = self._asker().beginning_offsets(names, timeout_ms=deadline.remaining_s * 1000)
             # Under read_committed this is the last stable offset: nothing before it is still undecided.
             end = self._asker().end_offsets(names, timeout_ms=deadline.remaining_s * 1000)
         return {p: (first[theirs(p)], end[theirs(p)]) for p in partitions}
+
+
+def _describe(*topics: str) -> Rights:
+    return {TopicAuthorizationFailedError: f"Describe on topic {', '.join(topics)}"}
 
 
 @contextmanager

@@ -2,21 +2,29 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from ipaddress import ip_address
 from socket import socket
+from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError, RetriableError
 from kafka.errors import KafkaConnectionError as Disconnected
-from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 from kafka.structs import MemberState
 
 from adapters.deadline import Deadline, within
+from adapters.kafka_options import ANYWHERE, THIS_MACHINE
 from adapters.log import LogError, LogUnavailable
 
 T = TypeVar("T")
+
+Rights = Mapping[type[KafkaError], str]
+"""Which right a refusal means in what is being done, by the kind of the refusal."""
+
+LOGGER: Final = logging.getLogger(__name__)
 
 # At DEBUG the library logs keys, values and passwords. INFO and above name topics, partitions and brokers only.
 LIBRARY_LOGGER: Final = logging.getLogger("kafka")
@@ -30,7 +38,7 @@ class TidySocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no t
     During an outage every client tries again each second. The library's door to other ways of connecting is the proxy.
     """
 
-    SCHEMES = ("direct",)
+    SCHEMES = (ANYWHERE.removesuffix("://"),)
 
     async def sock_connect(self, net: Any, sock: socket, sockaddr: Any, timeout_at: float | None = None) -> Any:
         """Connect, or close the socket and raise."""
@@ -39,6 +47,20 @@ class TidySocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no t
         except BaseException:
             sock.close()
             raise
+
+
+class LoopbackSocket(TidySocket):
+    """A connection that stays on this machine, whatever addresses the brokers name."""
+
+    SCHEMES = (THIS_MACHINE.removesuffix("://"),)
+
+    async def sock_connect(self, net: Any, sock: socket, sockaddr: Any, timeout_at: float | None = None) -> Any:
+        """Connect, or close the socket and raise."""
+        if not ip_address(sockaddr[0]).is_loopback:
+            sock.close()
+            LOGGER.error("a broker is on another machine: the way there has to be encrypted, and its name checked")
+            raise Disconnected("not a loopback address")
+        return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
 
 
 class PatientClient(KafkaNetClient):  # type: ignore[misc] # the library ships no types
@@ -86,7 +108,7 @@ def connect(kind: Callable[..., Any], settings: dict[str, Any]) -> tuple[Any, Pa
         return made[-1]
 
     try:
-        return kind(**settings, kafka_client=client, proxy_url="direct://"), made[0]
+        return kind(**settings, kafka_client=client), made[0]
     except BaseException as error:
         for each in made:
             each.close()
@@ -130,12 +152,19 @@ def ask(deadline: Deadline, question: Callable[[], T]) -> T:
             time.sleep(ASK_PAUSE_S)
 
 
+def denied(doing: str, error: AuthorizationError, rights: Rights) -> LogError:
+    """What to say of a refusal: the right that is missing, as whoever grants it would word it."""
+    return LogError(f"{doing}: not allowed; grant {rights.get(type(error)) or type(error).__name__}")
+
+
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translated(doing: str, rights: Rights = MappingProxyType({})) -> Iterator[None]:
     """Raise the library's errors as ours, by their kind: their texts are not ours to vouch for."""
     try:
         yield
     except (RetriableError, TimeoutError) as error:
         raise LogUnavailable(f"{doing}: {type(error).__name__}") from None
+    except AuthorizationError as error:
+        raise denied(doing, error, rights) from None
     except KafkaError as error:
         raise LogError(f"{doing}: {type(error).__name__}") from None

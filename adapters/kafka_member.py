@@ -9,19 +9,41 @@ from typing import Any, Final
 from kafka import ConsumerRebalanceListener, KafkaConsumer
 from kafka import TopicPartition as KafkaTopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError, KafkaTimeoutError, RetriableError
+from kafka.errors import (
+    FencedInstanceIdError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    KafkaTimeoutError,
+    RetriableError,
+    TopicAuthorizationFailedError,
+)
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from adapters.deadline import Deadline, within
-from adapters.kafka_client import connect, keep_finished_joins, translated
-from adapters.kafka_options import MAX_FETCH_BYTES, MAX_RECORD_BYTES, Timeouts
+from adapters.kafka_client import Rights, connect, keep_finished_joins, translated
+from adapters.kafka_options import MAX_FETCH_BYTES, MAX_RECORD_BYTES, KafkaOptions, Timeouts
 from adapters.kafka_producer import TransactionalProducer
-from adapters.log import LogError, LogUnavailable, Message, Polled, Position, PublishFailed, Record, TopicPartition
+from adapters.log import (
+    Fenced,
+    LogError,
+    LogUnavailable,
+    Message,
+    Polled,
+    Position,
+    PublishFailed,
+    Record,
+    TopicPartition,
+)
 from adapters.log_limits import check_messages, check_positions
 
 SETTLE_LIMIT_S: Final = 2.0  # what a poll spends at most on reading committed positions; the next poll goes on
 SILENCE_S: Final = 5.0  # after which a member with nothing to read asks the broker whether it is still there
 CLOSE_LIMIT_S: Final = 10.0
+
+
+def transactional_id(group: str, member: str) -> str:
+    """Stable, so that a restarted process ends at once what its predecessor left open."""
+    return f"{group}-{member}"
 
 
 def consumer_settings(timeouts: Timeouts) -> dict[str, Any]:
@@ -101,23 +123,33 @@ class KafkaMember:
         group: str,
         topics: Sequence[str],
         member: str,
-        timeouts: Timeouts,
+        options: KafkaOptions,
         require_topic: Callable[[str], object],
     ) -> None:
         """Take over the member's transactional id and start to join the group; the first polls complete it."""
+        timeouts = options.timeouts
         self._timeouts = timeouts
-        # Stable, so that a restarted process ends at once what its predecessor left open.
-        self._producer = TransactionalProducer(client_settings, f"{group}-{member}", timeouts, require_topic)
+        own_id = transactional_id(group, member)
+        self._producer = TransactionalProducer(client_settings, own_id, timeouts, require_topic)
         self._rebalances = _Rebalances()
         self._owned: set[TopicPartition] = set()
         self._unsettled: set[TopicPartition] = set()
         self._rewound = False
         self._standing = _Standing(ConsumerGroupMetadata())
         self._probe = KafkaTopicPartition(topics[0], 0)
+        self._rights: Rights = {
+            TopicAuthorizationFailedError: f"Read on topic {', '.join(topics)}",
+            GroupAuthorizationFailedError: f"Read on group {group}",
+        }
         self._heard_at = self._asked_at = time.monotonic()
-        settings = {**client_settings, **consumer_settings(timeouts), "group_id": group}
+        settings = {
+            **client_settings,
+            **consumer_settings(timeouts),
+            "group_id": group,
+            "group_instance_id": member if options.static_member else None,
+        }
         try:
-            with translated("joining the group"):
+            with translated("joining the group", self._rights):
                 self._consumer, _ = connect(KafkaConsumer, settings)
         except LogError:
             self._producer.close()
@@ -186,13 +218,14 @@ class KafkaMember:
             within(deadline, "kafka-leave", lambda: self._consumer.close(autocommit=False, timeout_ms=5000))
 
     def _fetch(self, timeout_s: float, max_records: int) -> Mapping[Any, Sequence[Any]]:
-        try:
-            batches: Mapping[Any, Sequence[Any]] = self._consumer.poll(round(timeout_s * 1000), max_records)
-        except RetriableError:
-            time.sleep(min(timeout_s, 0.1))
-            return {}
-        except KafkaError as error:
-            raise LogError(f"polling: {type(error).__name__}") from None
+        with translated("polling", self._rights):
+            try:
+                batches: Mapping[Any, Sequence[Any]] = self._consumer.poll(round(timeout_s * 1000), max_records)
+            except RetriableError:
+                time.sleep(min(timeout_s, 0.1))
+                return {}
+            except FencedInstanceIdError:
+                raise Fenced("another process is this static member now") from None
         return batches
 
     def _settle(self) -> dict[TopicPartition, Position | None]:
@@ -200,12 +233,11 @@ class KafkaMember:
         deadline = Deadline(SETTLE_LIMIT_S)
         settled: dict[TopicPartition, Position | None] = {}
         for partition in sorted(self._unsettled):
-            try:
-                position = committed_position(self._consumer, partition, deadline)
-            except RetriableError:
-                break
-            except KafkaError as error:
-                raise LogError(f"reading a committed position: {type(error).__name__}") from None
+            with translated("reading a committed position", self._rights):
+                try:
+                    position = committed_position(self._consumer, partition, deadline)
+                except RetriableError:
+                    break
             name = theirs(partition)
             if position is None:
                 self._consumer.seek_to_beginning(name)
@@ -232,17 +264,16 @@ class KafkaMember:
         silent_s = time.monotonic() - max(self._heard_at, self._asked_at)
         if silent_s < SILENCE_S:
             return
-        try:
-            self._consumer.committed(self._probe, timeout_ms=SETTLE_LIMIT_S * 1000)
-            self._heard_at = time.monotonic()
-        except RetriableError:
-            self._asked_at = time.monotonic()
-            if self._asked_at - self._heard_at > self._timeouts.unreachable_s:
-                raise LogUnavailable(
-                    f"no answer from the group's coordinator for {self._timeouts.unreachable_s:.0f} s"
-                ) from None
-        except KafkaError as error:
-            raise LogError(f"asking the group's coordinator: {type(error).__name__}") from None
+        with translated("asking the group's coordinator", self._rights):
+            try:
+                self._consumer.committed(self._probe, timeout_ms=SETTLE_LIMIT_S * 1000)
+                self._heard_at = time.monotonic()
+            except RetriableError:
+                self._asked_at = time.monotonic()
+                if self._asked_at - self._heard_at > self._timeouts.unreachable_s:
+                    raise LogUnavailable(
+                        f"no answer from the group's coordinator for {self._timeouts.unreachable_s:.0f} s"
+                    ) from None
 
 
 def committed_position(consumer: Any, partition: TopicPartition, deadline: Deadline) -> Position | None:

@@ -1,8 +1,12 @@
 """How to reach a Kafka cluster: addresses, security, and how long to wait. What the two sides of a record agree on."""
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
+
+from kafka.errors import KafkaConnectionError
+from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from adapters.log import LogError
 from adapters.log_limits import MAX_LABEL_BYTES, MAX_VALUE_BYTES
@@ -15,8 +19,12 @@ MAX_RECORD_BYTES: Final = MAX_VALUE_BYTES + 2 * MAX_LABEL_BYTES
 # partitions are assigned.
 MAX_FETCH_BYTES: Final = 64 * 1024 * 1024
 
+# How a client connects, by the library's own setting: to any address, or to this machine only.
+ANYWHERE: Final = "direct://"
+THIS_MACHINE: Final = "loopback://"
+
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +54,30 @@ class Timeouts:
             raise LogError("the publish timeout must be shorter than the transaction timeout")
 
 
+class TokenFile(AbstractTokenProvider):  # type: ignore[misc] # the library ships no types
+    """A bearer token in a file that somebody else keeps fresh. It is read anew for every connection."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def token(self) -> str:
+        """The token as it is now. A file that cannot be read fails this connection only: the next may find it."""
+        try:
+            return _secret(self._path, "token")
+        except LogError as error:
+            raise KafkaConnectionError(str(error)) from None
+
+
 @dataclass(frozen=True, slots=True)
 class KafkaOptions:
-    """Security as the cluster asks for it. Secrets stay in files, read at each connection and never kept or shown."""
+    """Security as the cluster asks for it. Secrets stay in files and are never kept or shown.
+
+    Certificates and the token are read for each connection, the password for each client. A connection that others
+    could read or answer in the broker's place (no TLS, or no check of the host's name) leaves this machine only with
+    `allow_plaintext`.
+
+    A `static_member` keeps its partitions while it is away, up to the session timeout: see docs/delivery.md.
+    """
 
     security_protocol: SecurityProtocol = "PLAINTEXT"
     sasl_mechanism: SaslMechanism | None = None
@@ -57,43 +86,87 @@ class KafkaOptions:
     ca_file: Path | None = None
     certificate_file: Path | None = None
     key_file: Path | None = None
+    token_file: Path | None = None
+    check_hostname: bool = True
+    allow_plaintext: bool = False
+    static_member: bool = False
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     def __post_init__(self) -> None:
-        sasl = self.security_protocol.startswith("SASL")
-        if sasl and not (self.sasl_mechanism and self.username and self.password_file):
-            raise LogError("SASL needs a mechanism, a user name and a password file")
-        if not sasl and (self.sasl_mechanism or self.username or self.password_file):
-            raise LogError(f"{self.security_protocol} uses no SASL mechanism, user name or password file")
-        if not self.security_protocol.endswith("SSL") and (self.ca_file or self.certificate_file or self.key_file):
+        self._check_sasl()
+        if not self._tls and (self.ca_file or self.certificate_file or self.key_file):
             raise LogError(f"{self.security_protocol} uses no certificates")
         if (self.certificate_file is None) != (self.key_file is None):
             raise LogError("a client certificate and its key come together")
 
+    @property
+    def _tls(self) -> bool:
+        return self.security_protocol.endswith("SSL")
+
+    def _check_sasl(self) -> None:
+        password = self.username is not None and self.password_file is not None
+        if not self.security_protocol.startswith("SASL"):
+            if self.sasl_mechanism or self.username or self.password_file or self.token_file:
+                raise LogError(f"{self.security_protocol} uses no SASL mechanism, user name, password or token file")
+        elif self.sasl_mechanism is None:
+            raise LogError("SASL needs a mechanism")
+        elif self.sasl_mechanism == "OAUTHBEARER":
+            if self.token_file is None or self.username or self.password_file:
+                raise LogError("OAUTHBEARER needs a token file, and no user name or password file")
+        elif not password or self.token_file:
+            raise LogError(f"{self.sasl_mechanism} needs a user name and a password file, and no token file")
+
     def client_settings(self, servers: list[str]) -> dict[str, Any]:
-        """The client library's settings for reaching the cluster. They hold the password: never print them."""
+        """The client library's settings for reaching the cluster. They hold the password: never print them.
+
+        Raises LogError if a file cannot be read, or if the connection must not leave this machine and would.
+        """
+        trusted = self.allow_plaintext or (self._tls and self.check_hostname)
+        if not trusted and not all(_is_loopback(server) for server in servers):
+            flaw = "without a check of the host's name" if self._tls else f"by {self.security_protocol}, unencrypted"
+            raise LogError(
+                f"refusing to reach Kafka {flaw}: use SSL or SASL_SSL with the check, or set ECG_ALLOW_PLAINTEXT=1 "
+                "if nobody else can reach that network"
+            )
         return {
             "bootstrap_servers": servers,
             "bootstrap_timeout_ms": _ms(self.timeouts.connect_s),
             "request_timeout_ms": _ms(self.timeouts.request_s),
             # Tried again soon: a pod must not idle for half a minute after its broker is back.
             "reconnect_backoff_max_ms": 1000,
+            # A broker on this machine may name others that are not.
+            "proxy_url": ANYWHERE if trusted else THIS_MACHINE,
             "security_protocol": self.security_protocol,
             "sasl_mechanism": self.sasl_mechanism,
             "sasl_plain_username": self.username,
-            "sasl_plain_password": self._password(),
+            "sasl_plain_password": self.password_file and _secret(self.password_file, "password"),
+            "sasl_oauth_token_provider": self._token_provider(),
+            "ssl_check_hostname": self.check_hostname,
             "ssl_cafile": _path(self.ca_file),
             "ssl_certfile": _path(self.certificate_file),
             "ssl_keyfile": _path(self.key_file),
         }
 
-    def _password(self) -> str | None:
-        if self.password_file is None:
+    def _token_provider(self) -> TokenFile | None:
+        if self.token_file is None:
             return None
-        try:
-            return self.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise LogError(f"the password file cannot be read: {type(error).__name__}") from None
+        _secret(self.token_file, "token")  # a file that is not there at the start is a mistake
+        return TokenFile(self.token_file)
+
+
+def _secret(file: Path, what: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise LogError(f"the {what} file cannot be read: {type(error).__name__}") from None
+
+
+def _is_loopback(server: str) -> bool:
+    host = server.rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _ms(seconds: float) -> int:

@@ -12,10 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from kafka import KafkaProducer
-from kafka.errors import AuthorizationError, InvalidProducerEpochError, KafkaError, ProducerFencedError
+from kafka.errors import (
+    AuthorizationError,
+    GroupAuthorizationFailedError,
+    InvalidProducerEpochError,
+    KafkaError,
+    ProducerFencedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailedError,
+)
 
 from adapters.deadline import Deadline, within
-from adapters.kafka_client import PatientClient, connect, translated
+from adapters.kafka_client import PatientClient, Rights, connect, denied, translated
 from adapters.kafka_options import MAX_RECORD_BYTES, Timeouts
 from adapters.log import Fenced, LogError, LogUnavailable, Message, PublishFailed
 from adapters.log_limits import check_messages
@@ -101,6 +109,9 @@ class TransactionalProducer:
                 raise Fenced(FENCED) from None
             self._replace("fenced, perhaps by ourselves")
             raise PublishFailed("the broker ended the transaction") from None
+        except AuthorizationError as error:  # nothing that another try could change
+            self._discard()
+            raise denied("publishing", error, self._rights(messages, group)) from None
         except Exception as error:  # noqa: BLE001 - whatever it was, the outcome is unknown until a new producer is up
             self._replace(type(error).__name__)
             raise PublishFailed(f"transaction not committed, or not known to be: {type(error).__name__}") from None
@@ -144,7 +155,7 @@ class TransactionalProducer:
         """
         while True:
             try:
-                with translated("starting a transactional producer"):
+                with translated("starting a transactional producer", self._rights()):
                     self._start()
                 return
             except LogUnavailable:
@@ -165,6 +176,14 @@ class TransactionalProducer:
             raise
         except KafkaError:  # of whatever kind: another start of ours may still be under way at the broker
             raise TimeoutError from None
+
+    def _rights(self, messages: Sequence[Message] = (), group: Any = None) -> Rights:
+        topics = ", ".join(sorted({message.topic for message in messages}))
+        return {
+            TopicAuthorizationFailedError: f"Write on topic {topics}",
+            GroupAuthorizationFailedError: f"Read on group {group.group_id if group else ''}",
+            TransactionalIdAuthorizationFailedError: f"Write on transactional id {self._settings['transactional_id']}",
+        }
 
     def _discard(self) -> None:
         if self._producer is not None:

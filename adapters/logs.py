@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from adapters.kafka import KafkaLog
+from adapters.kafka_inspection import KafkaInspection
 from adapters.kafka_options import KafkaOptions
 from adapters.log import Log, LogError
 from adapters.sqlite import SqliteLog
@@ -25,6 +26,14 @@ def open_log(url: str, options: KafkaOptions | None = None) -> Log:
     if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/") and options is None:
         return SqliteLog(Path(unquote(parts.path)))
     raise LogError("a log's URL is kafka://host:port[,host:port...], or sqlite:///path without Kafka's options")
+
+
+def open_inspection(url: str, options: KafkaOptions | None = None) -> KafkaInspection | None:
+    """A look at the cluster of a log that `open_log` opens; None for an embedded one, which has nothing to look at."""
+    parts = urlsplit(url)
+    if parts.scheme != "kafka":
+        return None
+    return KafkaInspection([_with_port(server) for server in parts.netloc.split(",")], options or KafkaOptions())
 
 
 def _with_port(server: str) -> str:

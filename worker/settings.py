@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -52,6 +52,12 @@ class Settings(BaseSettings):
     site_zone: str = Field("UTC", description="time zone of local times in messages")
     site_charset: str | None = Field(None, description="Python codec of HL7 text without MSH-18")
 
+    engine: Literal["model", "echo"] = Field(
+        "model", description="echo: made-up answers without a model, for trying out delivery; every finding says so"
+    )
+    echo_slots: int = Field(16, ge=1, description="questions that the echo engine answers as one batch")
+    echo_batch_s: float = Field(0.02, ge=0, description="time that the echo engine takes for a batch")
+    echo_question_s: float = Field(0.0, ge=0, description="and for each question in it")
     provider: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="number type of the language model")
     threads: int | None = Field(None, ge=1, description="CPU threads of the engine; default: all cores")
@@ -82,12 +88,18 @@ class Settings(BaseSettings):
     deliver_key_file: Path | None = None
 
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
     kafka_username: str | None = None
     kafka_password_file: Path | None = None
+    kafka_token_file: Path | None = Field(None, description="bearer token for OAUTHBEARER, read for each connection")
     kafka_ca_file: Path | None = None
     kafka_certificate_file: Path | None = None
     kafka_key_file: Path | None = None
+    kafka_check_hostname: bool = Field(True, description="whether the brokers' certificates must name their hosts")
+    allow_plaintext: bool = Field(
+        False, description="reach brokers on other machines without TLS, or without the check of their names"
+    )
+    kafka_static_member: bool = Field(False, description="keep partitions through a restart (group.instance.id)")
 
     @field_validator("site_zone")
     @classmethod
@@ -105,6 +117,12 @@ class Settings(BaseSettings):
             return charset and codecs.lookup(charset).name
         except LookupError:
             raise ValueError("no such codec") from None
+
+    @model_validator(mode="after")
+    def _one_engine(self) -> Self:
+        if self.engine == "echo" and self.model is not None:
+            raise ValueError("the echo engine takes no model: set one or the other")
+        return self
 
     @classmethod
     def load(cls, config: Path | None = None, **flags: Any) -> Self:

@@ -37,29 +37,15 @@ FETCH_LIMIT_S: Final = 600.0  # 43 MB, over a slow line
 # the test process ends, however it ends.
 WATCH: Final = '"$@" </dev/null >>"$BROKER_LOG" 2>&1 & child=$!; echo $child; read -r _; kill -9 $child 2>/dev/null'
 
-# Small: few partitions of the internal topics, few threads, no wait before the first rebalance. The broker session is
-# short because a killed node's registration must lapse before the same node may register again.
-PROPERTIES: Final = """\
+# Small: few partitions of the internal topics, few threads, no wait before the first rebalance.
+COMMON: Final = """\
 process.roles=broker,controller
-node.id=1
-listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
-sasl.enabled.mechanisms=SCRAM-SHA-512
-listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-log.dirs={data}
-offsets.topic.replication.factor=1
 offsets.topic.num.partitions=2
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=2
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
-default.replication.factor=1
-min.insync.replicas=1
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
@@ -68,21 +54,73 @@ log.cleaner.dedupe.buffer.size=4194304
 num.network.threads=2
 num.io.threads=4
 background.threads=2
-broker.heartbeat.interval.ms=200
-broker.session.timeout.ms=2000
 num.recovery.threads.per.data.dir=1
 """
 
+# The broker session is short because a killed node's registration must lapse before the same node may register again.
+PROPERTIES: Final = """\
+node.id=1
+listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+controller.quorum.bootstrap.servers=127.0.0.1:{controller}
+log.dirs={folder}/data
+offsets.topic.replication.factor=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+default.replication.factor=1
+min.insync.replicas=1
+broker.heartbeat.interval.ms=200
+broker.session.timeout.ms=2000
+"""
 
-# The production's way in: TLS with a certificate of our own authority, and a password inside it.
-TLS_PROPERTIES: Final = """\
+# The production's ways in, instead of the one without TLS: the last of two equal names counts. `{folder}` holds
+# broker.pem, key and certificate of this machine; clients.crt signs those of clients.
+TLS: Final = """\
 listeners=PLAINTEXT://127.0.0.1:{port},TLS://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port},TLS://127.0.0.1:{sasl}
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker.pem
+"""
+TLS_WITH_PASSWORD: Final = (
+    TLS
+    + """\
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,TLS:SASL_SSL,CONTROLLER:PLAINTEXT
 listener.name.tls.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
-ssl.keystore.type=PEM
-ssl.keystore.location={certificate}
 """
+)
+TLS_WITH_CLIENT_CERTIFICATE: Final = (
+    TLS
+    + """\
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,TLS:SSL,CONTROLLER:PLAINTEXT
+listener.name.tls.ssl.client.auth=required
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/clients.crt
+"""
+)
+# Kafka's own validator for trials: it takes tokens that nobody signed, but looks at their owner and their time.
+TLS_WITH_TOKEN: Final = (
+    TLS
+    + """\
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,TLS:SASL_SSL,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.tls.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.tls.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule \
+required unsecuredLoginStringClaim_sub="broker";
+"""
+)
+
+# Whoever comes without a password, from this machine, may do everything; the user of the other listener what it is
+# granted.
+ACLS: Final = """\
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+"""
+
+# Brokers before 3.6 took records into a transaction that its coordinator knew nothing of.
+UNVERIFIED: Final = "transaction.partition.verification.enable=false\n"
 
 
 class BrokerUnavailable(Exception):
@@ -134,7 +172,7 @@ def _jars() -> Path:
     return jars
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports below those that outgoing connections get, or one of them could take a port before the broker does."""
     ports: list[int] = []
     while len(ports) < count:
@@ -144,47 +182,35 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _random_id() -> str:
+def random_id() -> str:
     """A base64 UUID that does not begin with '-', which the tools would take for an option."""
     while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
         pass
     return text
 
 
-class Broker:
-    """One formatted node. `start`, `kill` (SIGKILL), `freeze`, `thaw` and `restart` as a test needs.
+class Node:
+    """One process of Kafka in a folder of its own: to be formatted once, then started and ended at will."""
 
-    With a `certificate` (a PEM file of key and certificate) the listener that asks for a password speaks TLS.
-    """
-
-    def __init__(self, folder: Path, certificate: Path | None = None) -> None:
+    def __init__(self, folder: Path, properties: str, *formatting: str) -> None:
         self._java, self._jars, self._folder = _java(), _jars(), folder
-        port, sasl, controller = _free_ports(3)
-        self.address = f"127.0.0.1:{port}"
-        self.sasl_address = f"127.0.0.1:{sasl}"  # asks for SCRAM-SHA-512 as USER with PASSWORD
         self._process: subprocess.Popen[str] | None = None
         self._pid = 0
         self._config = folder / "server.properties"
-        listeners = TLS_PROPERTIES if certificate else ""  # the last of two equal names counts
-        self._config.write_text(
-            (PROPERTIES + listeners).format(
-                port=port, sasl=sasl, controller=controller, data=folder / "data", certificate=certificate
-            )
-        )
-        user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
-        fresh = ["format", "--standalone", "-t", _random_id(), "--add-scram", user, "-c"]
-        self._run("-Xmx128m", "kafka.tools.StorageTool", *fresh)
+        self._config.write_text(COMMON + properties)
+        command = [
+            *self._command("-Xmx128m", "kafka.tools.StorageTool", "format", *formatting),
+            "-c",
+            str(self._config),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START_LIMIT_S)
+        if done.returncode != 0:
+            raise RuntimeError(f"kafka: {done.stdout[-500:]}{done.stderr[-500:]}")
 
     def _command(self, *arguments: str) -> list[str]:
         heap, *rest = arguments
         options = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{self._jars}/*"]
         return [self._java, heap, *options, f"-Dlog4j2.configurationFile={DEPLOY}/log4j2.properties", *rest]
-
-    def _run(self, *arguments: str) -> None:
-        command = [*self._command(*arguments), str(self._config)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=START_LIMIT_S)
-        if done.returncode != 0:
-            raise RuntimeError(f"kafka: {done.stdout[-500:]}{done.stderr[-500:]}")
 
     def start(self) -> None:
         """Start the node and wait until it serves."""
@@ -215,6 +241,19 @@ class Broker:
         self._process.communicate()  # closes its input: the watching shell ends too
         self._process = None
 
+    def terminate(self) -> None:
+        """Ask the node to end, and wait until it has handed its partitions over and is gone."""
+        os.kill(self._pid, signal.SIGTERM)
+        end = time.monotonic() + START_LIMIT_S
+        while Path(f"/proc/{self._pid}/stat").exists() and not self._is_zombie() and time.monotonic() < end:
+            time.sleep(0.05)
+        self.kill()
+
+    def _is_zombie(self) -> bool:
+        with contextlib.suppress(OSError):
+            return Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return True
+
     def restart(self) -> None:
         """Start the node again on the data it had."""
         self.kill()
@@ -229,11 +268,26 @@ class Broker:
         os.kill(self._pid, signal.SIGCONT)
 
 
+class Broker(Node):
+    """A cluster of one node.
+
+    Its second way in asks for SCRAM-SHA-512 as USER with PASSWORD, unless the `extra` properties say otherwise.
+    """
+
+    def __init__(self, folder: Path, extra: str = "") -> None:
+        port, sasl, controller = free_ports(3)
+        self.address = f"127.0.0.1:{port}"
+        self.sasl_address = f"127.0.0.1:{sasl}"
+        properties = (PROPERTIES + extra).format(port=port, sasl=sasl, controller=controller, folder=folder)
+        user = f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"
+        super().__init__(folder, properties, "--standalone", "-t", random_id(), "--add-scram", user)
+
+
 @contextlib.contextmanager
-def running_broker(certificate: Path | None = None) -> Iterator[Broker]:
-    """A started broker in a folder of its own, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="ecg-kafka-", ignore_cleanup_errors=True) as folder:
-        broker = Broker(Path(folder), certificate)
+def running_broker(extra: str = "", folder: Path | None = None) -> Iterator[Broker]:
+    """A started broker in a folder of its own, gone afterwards. `folder` is one that holds what `extra` refers to."""
+    with tempfile.TemporaryDirectory(prefix="ecg-kafka-", ignore_cleanup_errors=True) as scratch:
+        broker = Broker(folder or Path(scratch), extra)
         try:
             broker.start()
             yield broker

@@ -7,7 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
+from kafka import KafkaProducer
 
+from adapters.kafka_client import connect
+from adapters.kafka_producer import discard
 from adapters.log import LogUnavailable, Message, Position, PublishFailed, TopicPartition
 from adapters.logs import open_log
 from tests.contract.worker import Worker, joined, poll_until, read_all
@@ -85,6 +88,27 @@ def test_nothing_is_lost_or_doubled_when_the_broker_is_killed_under_transactions
 
 def _position(position: Position | None) -> int:
     return 0 if position is None else position.offset
+
+
+def test_a_commit_asked_for_while_the_broker_is_away_ends_when_it_is_back(own_broker: Broker) -> None:
+    topic = unique("findings")
+    with closing(open_log(f"kafka://{own_broker.address}", BRISK)) as log:
+        log.create_topics({topic: 1})
+    settings = {**BRISK.client_settings([own_broker.address]), "transactional_id": unique("worker")}
+    # With the library's own network client this commit never ends.
+    producer, client = connect(KafkaProducer, settings)
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.send(topic, b"v").get(10)
+    own_broker.kill()
+    wait_for(lambda: client.lost_contact or not client.in_flight_request_count())
+    with ThreadPoolExecutor(1) as helper:
+        committed = helper.submit(producer.commit_transaction)
+        own_broker.start()
+        committed.result(timeout=30)
+    discard(producer)
+    with closing(open_log(f"kafka://{own_broker.address}", BRISK)) as log:
+        assert [record.value for record in read_all(log, topic)] == [b"v"]
 
 
 def test_polling_goes_on_while_a_publish_hangs_and_everything_goes_on_afterwards(own_broker: Broker) -> None:

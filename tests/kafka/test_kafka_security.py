@@ -1,21 +1,37 @@
-"""A broker that asks for a password gets it from the options, and over TLS only if its certificate is the right one."""
+"""A broker that asks for a password, a certificate or a token gets it, and only over TLS with the right certificate."""
 
+import base64
+import json
 import logging
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from adapters.kafka_options import KafkaOptions, Timeouts
-from adapters.log import Log, LogUnavailable, Message
+from adapters.log import Log, LogError, LogUnavailable, Message
 from adapters.logs import open_log
 from tests.contract.worker import joined, poll_until, read_all
-from tests.kafka.broker import PASSWORD, USER, Broker, BrokerUnavailable, running_broker, skip_or_fail
+from tests.kafka.broker import (
+    PASSWORD,
+    TLS_WITH_CLIENT_CERTIFICATE,
+    TLS_WITH_PASSWORD,
+    TLS_WITH_TOKEN,
+    USER,
+    Broker,
+    BrokerUnavailable,
+    running_broker,
+    skip_or_fail,
+)
 from tests.kafka.helpers import kafka_threads, unique, wait_for
 
 pytestmark = pytest.mark.kafka
+
+QUICK = Timeouts(connect_s=5)
+RunBroker = Callable[[str], Broker]
 
 
 def sasl_options(password_file: Path) -> KafkaOptions:
@@ -34,14 +50,38 @@ def assert_everything_works(log: Log) -> None:
     assert [record.value for record in read_all(log, findings)] == [b"v"]
 
 
-def certificate(folder: Path, name: str) -> Path:
-    """A key and a certificate for this machine, signed by itself, in one PEM file."""
+def certificate(folder: Path, name: str, address: str = "127.0.0.1") -> Path:
+    """A key and a certificate for this machine, signed by itself, in one PEM file; the certificate alone beside it."""
     key, signed, both = folder / f"{name}.key", folder / f"{name}.crt", folder / f"{name}.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    names = ["-addext", f"subjectAltName=IP:{address}"]
     subprocess.run([*make, *names, "-keyout", key, "-out", signed], check=True, capture_output=True, timeout=60)
     both.write_text(key.read_text() + signed.read_text())
     return both
+
+
+def token(lifetime_s: float) -> str:
+    """A bearer token that nobody signed."""
+
+    def part(content: dict[str, object]) -> str:
+        return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
+
+    now = time.time()
+    return f"{part({'alg': 'none'})}.{part({'sub': USER, 'iat': now - 60, 'exp': now + lifetime_s})}."
+
+
+@pytest.fixture
+def run_broker(tmp_path: Path) -> Iterator[RunBroker]:
+    """Starts a broker with further properties on the test's folder."""
+    with ExitStack() as running:
+
+        def run(extra: str) -> Broker:
+            try:
+                return running.enter_context(running_broker(extra, tmp_path))
+            except BrokerUnavailable as error:
+                skip_or_fail(str(error))
+
+        yield run
 
 
 def test_a_password_opens_the_log_and_a_wrong_one_does_not(
@@ -60,24 +100,80 @@ def test_a_password_opens_the_log_and_a_wrong_one_does_not(
     wait_for(lambda: not kafka_threads())
 
 
-@pytest.fixture
-def tls_broker(tmp_path: Path) -> Iterator[Broker]:
-    try:
-        with running_broker(certificate(tmp_path, "broker")) as broker:
-            yield broker
-    except BrokerUnavailable as error:
-        skip_or_fail(str(error))
-
-
-def test_tls_is_spoken_and_a_certificate_of_another_authority_is_refused(tls_broker: Broker, tmp_path: Path) -> None:
-    url, password_file = f"kafka://{tls_broker.sasl_address}", tmp_path / "password"
+def test_tls_is_spoken_and_a_certificate_of_another_authority_is_refused(run_broker: RunBroker, tmp_path: Path) -> None:
+    certificate(tmp_path, "broker")
+    url, password_file = f"kafka://{run_broker(TLS_WITH_PASSWORD).sasl_address}", tmp_path / "password"
     password_file.write_text(PASSWORD)
 
     def options(authority: Path) -> KafkaOptions:
-        timeouts = Timeouts(connect_s=5)
-        return KafkaOptions("SASL_SSL", "SCRAM-SHA-512", USER, password_file, ca_file=authority, timeouts=timeouts)
+        return KafkaOptions("SASL_SSL", "SCRAM-SHA-512", USER, password_file, ca_file=authority, timeouts=QUICK)
 
     with closing(open_log(url, options(tmp_path / "broker.crt"))) as log:
         assert_everything_works(log)
     with pytest.raises(LogUnavailable):
         open_log(url, options(certificate(tmp_path, "stranger").with_suffix(".crt")))
+
+
+def test_a_certificate_for_another_host_is_refused_unless_the_check_is_off(
+    run_broker: RunBroker, tmp_path: Path
+) -> None:
+    certificate(tmp_path, "broker", address="127.0.0.2")
+    certificate(tmp_path, "clients")
+    url = f"kafka://{run_broker(TLS_WITH_CLIENT_CERTIFICATE).sasl_address}"
+
+    def options(*, check: bool) -> KafkaOptions:
+        return KafkaOptions(
+            "SSL", ca_file=tmp_path / "broker.crt", certificate_file=tmp_path / "clients.crt",
+            key_file=tmp_path / "clients.key", check_hostname=check, timeouts=QUICK,
+        )  # fmt: skip
+
+    with pytest.raises(LogUnavailable):
+        open_log(url, options(check=True))
+    with closing(open_log(url, options(check=False))) as log:
+        assert_everything_works(log)
+
+
+def test_a_client_certificate_is_enough_and_none_is_not(run_broker: RunBroker, tmp_path: Path) -> None:
+    certificate(tmp_path, "broker")
+    certificate(tmp_path, "clients")
+    url = f"kafka://{run_broker(TLS_WITH_CLIENT_CERTIFICATE).sasl_address}"
+
+    def options(client: str | None) -> KafkaOptions:
+        chain, key = (tmp_path / f"{client}.crt", tmp_path / f"{client}.key") if client else (None, None)
+        return KafkaOptions(
+            "SSL", ca_file=tmp_path / "broker.crt", certificate_file=chain, key_file=key, timeouts=QUICK
+        )
+
+    with closing(open_log(url, options("clients"))) as log:
+        assert_everything_works(log)
+    certificate(tmp_path, "stranger")
+    for client in (None, "stranger"):
+        with pytest.raises(LogUnavailable):
+            open_log(url, options(client))
+
+
+def test_a_token_is_read_again_for_each_connection(run_broker: RunBroker, tmp_path: Path) -> None:
+    certificate(tmp_path, "broker")
+    broker, token_file, topic = run_broker(TLS_WITH_TOKEN), tmp_path / "token", unique("inbound")
+    token_file.write_text(token(lifetime_s=3600))
+    options = KafkaOptions(
+        "SASL_SSL", "OAUTHBEARER", token_file=token_file, ca_file=tmp_path / "broker.crt", timeouts=QUICK
+    )
+    with closing(open_log(f"kafka://{broker.sasl_address}", options)) as log:
+        assert_everything_works(log)
+        log.create_topics({topic: 1})
+        token_file.write_text(token(lifetime_s=-30))
+        broker.restart()
+        with pytest.raises(LogError):
+            log.append([Message(topic, b"k", b"with an expired token")])
+        token_file.write_text(token(lifetime_s=3600))
+
+        def appended() -> bool:
+            try:
+                log.append([Message(topic, b"k", b"with a fresh one")])
+            except LogError:
+                return False
+            return True
+
+        wait_for(appended, limit_s=30)
+        assert [record.value for record in read_all(log, topic)] == [b"with a fresh one"]

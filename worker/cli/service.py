@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from adapters.kafka_member import transactional_id
 from adapters.log import Fenced, Log, LogError
 from worker import logs
 from worker.cli import options, output, wiring
@@ -33,7 +34,7 @@ def run(
     Example: ecg-worker run --log kafka://broker:9092 --model /models/ecg-r1 --group ecg-r1
     """
     settings = Settings.load(log=log, model=model, group=group, config=config)
-    if settings.model is None:
+    if settings.model is None and settings.engine == "model":
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
     logs.configure(settings.log_level)
     stop = threading.Event()
@@ -58,14 +59,13 @@ def _serve(settings: Settings, stop: threading.Event, idle_exit_s: float | None)
     from worker.health import Health, HealthServer
     from worker.runner import Runner
 
-    assert settings.model is not None
     log = logs.get_logger()
     with ExitStack() as open_parts:
         server = None
         if settings.health_port is not None:
             server = open_parts.enter_context(closing(HealthServer(settings.health_port)))
             log.info("serving health", port=server.port)
-        engine = wiring.load_engine(settings, settings.model)
+        engine = wiring.engine_to_run(settings)
         reader = wiring.reader(engine)
         log.info(
             "model loaded", model=reader.model.name, digest=reader.model.digest, training=reader.model.training,
@@ -104,6 +104,8 @@ def check(
     checks: dict[str, Callable[[], str]] = {
         "checksums": _check_checksums,
         "log": functools.partial(_check_log, settings, create_topics),
+        "rights": functools.partial(_check_rights, settings),
+        "transactions": functools.partial(_check_transactions, settings),
         "model": functools.partial(_check_model, settings),
     }
     passed = [_report(name, examine) for name, examine in checks.items()]
@@ -133,6 +135,25 @@ def _check_log(settings: Settings, create_topics: bool) -> str:
         return ", ".join(f"{topic} {_extent(log, topic)}" for topic in _topics(settings))
 
 
+def _check_rights(settings: Settings) -> str:
+    read, *written = _topics(settings)
+    with wiring.inspected(settings) as inspection:
+        if inspection is None:
+            return "an embedded log asks for none"
+        own_id = transactional_id(settings.group, settings.member)
+        if missing := inspection.missing_rights([read], written, settings.group, own_id):
+            raise LogError(f"not allowed; grant {'; '.join(missing)}")
+    return f"Read on {read} and group {settings.group}; Write on {', '.join(written)} and transactional id {own_id}"
+
+
+def _check_transactions(settings: Settings) -> str:
+    with wiring.inspected(settings) as inspection:
+        stuck = inspection.stuck_transactions(_topics(settings)) if inspection else ()
+    if stuck:
+        raise LogError("; ".join(stuck))
+    return "none holds readers up"
+
+
 def _topics(settings: Settings) -> tuple[str, str, str]:
     """What `run` needs."""
     return settings.inbound_topic, settings.findings_topic, settings.rejections_topic
@@ -145,8 +166,6 @@ def _extent(log: Log, topic: str) -> str:
 
 
 def _check_model(settings: Settings) -> str:
-    if settings.model is None:
-        raise SettingsError("no model: give --model DIR or set ECG_MODEL")
-    reader = wiring.reader(wiring.load_engine(settings, settings.model))
+    reader = wiring.reader(wiring.engine_to_run(settings))
     how = f"{reader.model.training}, {reader.engine.provider}, {reader.engine.dtype}"
     return f"{reader.model.name} ({how}), digest {reader.model.digest}"

@@ -11,16 +11,18 @@ from zoneinfo import ZoneInfo
 import typer
 
 from adapters.inbound import decode
+from adapters.kafka_inspection import KafkaInspection
 from adapters.kafka_options import KafkaOptions
 from adapters.log import Log, LogError
-from adapters.logs import open_log
+from adapters.logs import open_inspection, open_log
 from adapters.site import Site
 from schemas.ecg import Ecg
 from worker.cli import output
 from worker.engine.errors import BundleError
-from worker.settings import Settings
+from worker.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
+    from worker.engine.echo import EchoEngine
     from worker.engine.engine import Engine
     from worker.engine.scheduler import Scheduler
     from worker.layout import Layout
@@ -51,18 +53,34 @@ def opened_log(settings: Settings) -> Iterator[Log]:
         log.close()
 
 
+@contextmanager
+def inspected(settings: Settings) -> Iterator[KafkaInspection | None]:
+    """A look at the cluster that the settings name; None if the log is an embedded one."""
+    inspection = open_inspection(settings.log, _kafka_options(settings))
+    try:
+        yield inspection
+    finally:
+        if inspection is not None:
+            inspection.close()
+
+
 def _kafka_options(settings: Settings) -> KafkaOptions | None:
-    """Kafka's own settings, or None if none is set."""
+    """Kafka's own settings, or None if none is set that an embedded log would have to ignore."""
     stated = KafkaOptions(
         security_protocol=settings.kafka_security_protocol,
         sasl_mechanism=settings.kafka_sasl_mechanism,
         username=settings.kafka_username,
         password_file=settings.kafka_password_file,
+        token_file=settings.kafka_token_file,
         ca_file=settings.kafka_ca_file,
         certificate_file=settings.kafka_certificate_file,
         key_file=settings.kafka_key_file,
+        check_hostname=settings.kafka_check_hostname,
+        allow_plaintext=settings.allow_plaintext,
+        static_member=settings.kafka_static_member,
     )
-    return None if stated == KafkaOptions() else stated
+    general = KafkaOptions(allow_plaintext=settings.allow_plaintext)
+    return None if stated == general and settings.log.startswith("sqlite:") else stated
 
 
 def topics(settings: Settings) -> dict[str, int]:
@@ -82,7 +100,18 @@ def load_engine(settings: Settings, model: Path) -> "Engine":
     return Engine.load(model, provider=settings.provider, dtype=settings.dtype, threads=settings.threads)
 
 
-def model_layout(engine: "Engine") -> "Layout":
+def engine_to_run(settings: Settings) -> "Engine | EchoEngine":
+    """The model, or the engine without one if that is what the settings say. Raises SettingsError if they name none."""
+    if settings.engine == "echo":
+        from worker.engine.echo import EchoEngine
+
+        return EchoEngine(settings.echo_slots, settings.echo_batch_s, settings.echo_question_s)
+    if settings.model is None:
+        raise SettingsError("no model: give --model DIR or set ECG_MODEL")
+    return load_engine(settings, settings.model)
+
+
+def model_layout(engine: "Engine | EchoEngine") -> "Layout":
     """The layout in which the model was taught to read ECGs."""
     from worker.layout import layout
 
@@ -90,7 +119,7 @@ def model_layout(engine: "Engine") -> "Layout":
     return layout(wanted.name, wanted.width_px, wanted.height_px, wanted.speed_mm_per_s, wanted.gain_mm_per_mv)
 
 
-def reader(engine: "Engine") -> "Reader":
+def reader(engine: "Engine | EchoEngine") -> "Reader":
     """What findings say of the model and the engine that made them."""
     from schemas.finding import EngineRef, ModelRef
     from worker.identity import fingerprint
@@ -116,7 +145,9 @@ def reader(engine: "Engine") -> "Reader":
 
 
 @contextmanager
-def stages(engine: "Engine", reader: "Reader", settings: Settings) -> Iterator[tuple["Stages", "Scheduler"]]:
+def stages(
+    engine: "Engine | EchoEngine", reader: "Reader", settings: Settings
+) -> Iterator[tuple["Stages", "Scheduler"]]:
     """The work between reading a record and publishing its result, running until the end of the context.
 
     The engine's line holds as many questions again as it can answer at once.
