@@ -1,0 +1,83 @@
+"""A few real payloads, each written so that any number of records can be made of it that are told apart.
+
+Decoding, measuring and drawing are the worker's own work and stay; only writing a new ECG for each record would be the
+harness's, so a record is a template with another message id and order number. Both are part of what the worker
+publishes: two records never have the same finding.
+"""
+
+import dataclasses
+import random
+from collections.abc import Mapping
+from functools import cache
+from itertools import islice
+from types import MappingProxyType
+from typing import Final, Literal
+
+from schemas.ecg import INDEPENDENT_LEADS, Ecg, Priority
+from simulator.dicom_writer import write_dicom
+from simulator.edits import resample
+from simulator.generate import simulate
+from simulator.hl7v2_writer import write_hl7v2
+from simulator.hospital import A
+
+Kind = Literal["asked", "not_asked", "routine", "stat", "cut_off", "noise", "two_patients"]
+POISON: Final[tuple[Kind, ...]] = ("cut_off", "noise", "two_patients")
+
+_SEED: Final = 6
+_DRAWN: Final = 64
+_RATE_HZ: Final = 250.0  # small records: it is not the size that is tried here
+_MESSAGE_ID: Final = "2.25.1" + "0" * 30
+_ORDER: Final = "ORDER-" + "0" * 10
+
+
+def message_id(number: int) -> str:
+    """What the record with this number says of itself, and its finding of it."""
+    return f"2.25.1{number:030d}"
+
+
+def payload(kind: Kind, number: int) -> bytes:
+    """The record with this number."""
+    order = f"ORDER-{number:010d}"
+    return _templates()[kind].replace(_MESSAGE_ID.encode(), message_id(number).encode()).replace(
+        _ORDER.encode(), order.encode()
+    )  # fmt: skip
+
+
+def mix(count: int, seed: int, shares: Mapping[Kind, float]) -> list[Kind]:
+    """Which kind each of so many records is, in these shares, the same for the same seed."""
+    drawn = random.Random(seed)
+    return drawn.choices(list(shares), list(shares.values()), k=count)
+
+
+ORDINARY: Final[Mapping[Kind, float]] = MappingProxyType({"asked": 0.3, "not_asked": 0.69, "routine": 0.01})
+"""Most records of a hospital have no T-wave inversion; those that have overtake nobody and are overtaken."""
+
+WITH_POISON: Final[Mapping[Kind, float]] = MappingProxyType({**ORDINARY, **dict.fromkeys(POISON, 0.01 / len(POISON))})
+
+
+@cache
+def _templates() -> Mapping[Kind, bytes]:
+    inverted, upright = _drawn("ischemic"), _drawn("no_t_wave_inversion")
+    asked = write_dicom(inverted, leads=INDEPENDENT_LEADS)
+    routine = write_hl7v2(_ordered(inverted, "routine"), variant="na")
+    head, _, tail = routine.partition(b"\rOBR|")
+    return {
+        "asked": asked,
+        "not_asked": write_dicom(upright, leads=INDEPENDENT_LEADS),
+        "routine": routine,
+        "stat": write_hl7v2(_ordered(inverted, "stat"), variant="na"),
+        "cut_off": asked[: len(asked) // 2],
+        "noise": random.Random(_SEED).randbytes(2000),
+        "two_patients": head + b"\rPID|2||999^^^HOSP^MR\rOBR|" + tail,
+    }
+
+
+def _drawn(verdict: str) -> Ecg:
+    """The first simulated ECG of which this is true, with nothing wrong with it."""
+    ecg = next(e for e, t in islice(simulate(_DRAWN, _SEED, A), _DRAWN) if t.verdict == verdict and not t.faults)
+    numbered = dataclasses.replace(ecg.order, placer=_ORDER)
+    return dataclasses.replace(resample(ecg, _RATE_HZ), message_id=_MESSAGE_ID, order=numbered)
+
+
+def _ordered(ecg: Ecg, priority: Priority) -> Ecg:
+    return dataclasses.replace(ecg, order=dataclasses.replace(ecg.order, priority=priority))
