@@ -28,7 +28,7 @@ _DATE_TIME: Final = re.compile(r"(\d{8})(\d{4})(\d{2})?(?:\.(\d{1,6}))?([+-]\d{4
 _OFFSET: Final = re.compile(r"([+-])(\d{2})([0-5]\d)", re.ASCII)
 
 _SEXES: Final[dict[str | None, Sex]] = {"F": "female", "M": "male"}
-_PRIORITIES: Final[dict[str | None, Priority]] = {"STAT": "stat", "HIGH": "asap"}
+PRIORITIES: Final[dict[str | None, Priority]] = {"STAT": "stat", "HIGH": "asap"}
 _CLINICAL_TEXTS: Final = (
     "ReasonForStudy",
     "ReasonForTheRequestedProcedure",
@@ -122,7 +122,7 @@ def _order(data_set: DataSet) -> Order:
         filler=data_set.single("FillerOrderNumberImagingServiceRequest")
         or data_set.single("AccessionNumber")
         or request.single("AccessionNumber"),
-        priority=_PRIORITIES.get(data_set.text("RequestedProcedurePriority"), "routine"),
+        priority=PRIORITIES.get(data_set.text("RequestedProcedurePriority"), "routine"),
         clinical_texts=tuple(dict.fromkeys(text for text in texts if text)),
     )
 

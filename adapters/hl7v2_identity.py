@@ -133,8 +133,12 @@ def _text(segment: Segment | None, number: int, component: int = 1) -> str | Non
 def _priority(group: Observations) -> Priority:
     """TQ1-9 since version 2.5, OBR-27 and ORC-7 before it, OBR-5 in 2.1 and 2.2: the first that is filled."""
     written = [timing.text(9) for timing in group.timings]
-    written += [_text(group.obr, 27, 6), _text(group.orc, 7, 6), _text(group.obr, 5)]
-    return next((_PRIORITIES.get(code.upper(), "routine") for code in written if code), "routine")
+    return first_priority([*written, _text(group.obr, 27, 6), _text(group.orc, 7, 6), _text(group.obr, 5)])
+
+
+def first_priority(codes: Iterable[str | None]) -> Priority:
+    """What the first code that is filled means."""
+    return next((_PRIORITIES.get(code.upper(), "routine") for code in codes if code), "routine")
 
 
 def clinical_texts(group: Observations) -> tuple[str, ...]:

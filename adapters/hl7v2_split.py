@@ -23,9 +23,9 @@ MAX_FIELDS: Final = 100
 MAX_LINES: Final = 250_000
 
 # Byte order mark of UTF-8, MLLP's VT and FS, and blanks: what may stand before the first segment.
-_FRAMING: Final = b"\xef\xbb\xbf\x0b\x1c\r\n\t "
+FRAMING: Final = b"\xef\xbb\xbf\x0b\x1c\r\n\t "
 # MLLP's VT and FS and both line ends become CR. None of them is part of a multi-byte character in any set below.
-_LINE_ENDS: Final = bytes.maketrans(b"\n\x0b\x1c", b"\r\r\r")
+LINE_ENDS: Final = bytes.maketrans(b"\n\x0b\x1c", b"\r\r\r")
 _OPENING: Final = re.compile(rb"(?:MSH|FHS|BHS)[^\w\s]")
 _BATCH: Final = frozenset({"FHS", "BHS", "BTS", "FTS"})
 
@@ -63,7 +63,7 @@ class RawMessage:
 
 def looks_like_hl7v2(payload: bytes) -> bool:
     """Whether the bytes begin as an HL7 v2 message or batch does, framed or not."""
-    return _OPENING.match(payload[:256].lstrip(_FRAMING)) is not None
+    return _OPENING.match(payload[:256].lstrip(FRAMING)) is not None
 
 
 def split_message(payload: bytes, site: Site) -> RawMessage:
@@ -72,7 +72,7 @@ def split_message(payload: bytes, site: Site) -> RawMessage:
     Raises Rejected: `hl7.malformed`, `hl7.encoding`, `hl7.too_complex`, `hl7.two_messages`, `hl7.two_patients`,
     `hl7.no_patient`.
     """
-    unframed = payload.lstrip(_FRAMING).translate(_LINE_ENDS).rstrip(b"\r")
+    unframed = payload.lstrip(FRAMING).translate(LINE_ENDS).rstrip(b"\r")
     if unframed.count(b"\r") > MAX_LINES:
         raise Rejected(Reason.HL7_TOO_COMPLEX, "lines")
     lines = [line for line in unframed.split(b"\r") if line.strip()]
@@ -81,7 +81,7 @@ def split_message(payload: bytes, site: Site) -> RawMessage:
         raise Rejected(Reason.HL7_MALFORMED, "no MSH")
     if len(headers) > 1:
         raise Rejected(Reason.HL7_TWO_MESSAGES, f"{len(headers)} MSH")
-    delimiters = _delimiters(headers[0])
+    delimiters = delimiters_of(headers[0])
     codec = _codec(headers[0], delimiters, site)
     texts = _decoded(lines, codec)
     if texts is None:
@@ -95,7 +95,7 @@ def split_message(payload: bytes, site: Site) -> RawMessage:
     return RawMessage(delimiters, codec, segments)
 
 
-def _delimiters(header: bytes) -> Delimiters:
+def delimiters_of(header: bytes) -> Delimiters:
     """MSH-1 and MSH-2; a fifth encoding character, the truncation mark of version 2.7, means nothing here."""
     separator = header[3:4]
     encoding = header[4:].split(separator, 1)[0]
@@ -112,7 +112,7 @@ def _codec(header: bytes, delimiters: Delimiters, site: Site) -> str:
     """
     for codec in dict.fromkeys(_CODECS.values()):
         text = _decoded([header], codec)
-        if text is not None and _named_codec(_msh_18(text[0], delimiters), delimiters) == codec:
+        if text is not None and named_codec(_msh_18(text[0], delimiters), delimiters) == codec:
             return codec
     fallback = site.charset or "utf_8"
     text = _decoded([header], fallback)
@@ -126,7 +126,7 @@ def _msh_18(header: str, delimiters: Delimiters) -> str:
     return fields[17] if len(fields) > 17 else ""
 
 
-def _named_codec(charset: str, delimiters: Delimiters) -> str | None:
+def named_codec(charset: str, delimiters: Delimiters) -> str | None:
     """The one codec for all that MSH-18 lists: sets that switch by escape sequences share one, ASCII is in all."""
     names = [name.strip().upper() for name in charset.split(delimiters.repetition)]
     codecs = {_CODECS.get(name) for name in names if name}
