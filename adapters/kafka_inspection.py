@@ -90,8 +90,8 @@ class KafkaInspection:
     ) -> tuple[str, ...]:
         """The rights that a worker needs and does not have, as whoever grants them would word them.
 
-        Of the transactional id only Describe can be seen, which Write includes: a worker that has the one without the
-        other is refused when it starts.
+        Of the transactional id, and of a group that does not exist yet, only Describe can be seen, which Write and Read
+        include: a worker that has the one without the other is refused when it starts.
         """
         wanted = [("READ", topic) for topic in reads] + [("WRITE", topic) for topic in writes]
         with translated("looking at rights"):
@@ -132,7 +132,8 @@ class KafkaInspection:
             found = self._ask(lambda: self._admin.describe_groups([group]))[group]
         except GroupAuthorizationFailedError:
             return False
-        return "READ" in found["authorized_operations"]
+        rights = found["authorized_operations"]
+        return rights is None or "READ" in rights  # a group that nobody has joined yet has none to show
 
     def _may_describe(self, transactional_id: str) -> bool:
         try:

@@ -1,5 +1,6 @@
 """A member of a Kafka consumer group whose results and positions commit together (KIP-447)."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -12,15 +13,17 @@ from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssi
 from kafka.errors import (
     FencedInstanceIdError,
     GroupAuthorizationFailedError,
+    IllegalStateError,
     KafkaError,
     KafkaTimeoutError,
     RetriableError,
     TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
 )
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from adapters.deadline import Deadline, within
-from adapters.kafka_client import Rights, connect, keep_finished_joins, translated
+from adapters.kafka_client import Rights, connect, keep_finished_joins, tell_when_fenced, translated
 from adapters.kafka_options import MAX_FETCH_BYTES, MAX_RECORD_BYTES, KafkaOptions, Timeouts
 from adapters.kafka_producer import TransactionalProducer
 from adapters.log import (
@@ -135,6 +138,7 @@ class KafkaMember:
         self._owned: set[TopicPartition] = set()
         self._unsettled: set[TopicPartition] = set()
         self._rewound = False
+        self._displaced = threading.Event()
         self._standing = _Standing(ConsumerGroupMetadata())
         self._probe = KafkaTopicPartition(topics[0], 0)
         self._rights: Rights = {
@@ -155,6 +159,7 @@ class KafkaMember:
             self._producer.close()
             raise
         keep_finished_joins(self._consumer)
+        tell_when_fenced(self._consumer, self._displaced.set)
         self._consumer.subscribe(topics=list(topics), listener=self._rebalances)
 
     def poll(self, timeout_s: float, max_records: int) -> Polled:
@@ -195,6 +200,8 @@ class KafkaMember:
         """Write the messages and move the positions, both or neither, within `Timeouts.publish_s` and a reopening."""
         check_messages(messages)
         check_positions(positions.values())
+        # Or a new producer here would take the transactional id back from the process that has our place.
+        self._refuse_if_displaced()
         standing = self._standing
         # The broker checks that the member is current, not that the partition is its own: that is for us to check.
         if not positions.keys() <= standing.partitions:
@@ -210,23 +217,44 @@ class KafkaMember:
         """Go back to the committed positions, at the next poll."""
         self._rewound = True
 
-    def close(self) -> None:
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """How many offsets each partition has left to read, for those of which the broker tells in time."""
+        deadline = Deadline(SETTLE_LIMIT_S)
+        names = [theirs(partition) for partition in self._owned]
+        with translated("reading offsets", self._rights):
+            try:
+                ends = self._consumer.end_offsets(names, timeout_ms=deadline.remaining_s * 1000)
+                at = {name: self._consumer.position(name, timeout_ms=deadline.remaining_s * 1000) for name in names}
+            except (RetriableError, UnknownTopicOrPartitionError, IllegalStateError):
+                return {}
+        return {TopicPartition(*name): max(0, ends[name] - at[name]) for name in names if at[name] is not None}
+
+    def close(self, deadline: Deadline | None = None) -> None:
         """Leave the group at once, in bounded time."""
         self._producer.close()
-        deadline = Deadline(CLOSE_LIMIT_S)
+        leave_s = min(CLOSE_LIMIT_S, deadline.remaining_s if deadline else CLOSE_LIMIT_S)
         with suppress(KafkaError, TimeoutError, RuntimeError):  # then the group finds out when the session ends
-            within(deadline, "kafka-leave", lambda: self._consumer.close(autocommit=False, timeout_ms=5000))
+            within(
+                Deadline(leave_s),
+                "kafka-leave",
+                lambda: self._consumer.close(autocommit=False, timeout_ms=leave_s * 1000 / 2),
+            )
 
     def _fetch(self, timeout_s: float, max_records: int) -> Mapping[Any, Sequence[Any]]:
+        batches: Mapping[Any, Sequence[Any]] = {}
         with translated("polling", self._rights):
             try:
-                batches: Mapping[Any, Sequence[Any]] = self._consumer.poll(round(timeout_s * 1000), max_records)
+                batches = self._consumer.poll(round(timeout_s * 1000), max_records)
             except RetriableError:
                 time.sleep(min(timeout_s, 0.1))
-                return {}
-            except FencedInstanceIdError:
-                raise Fenced("another process is this static member now") from None
+            except FencedInstanceIdError:  # in answer to a join
+                self._displaced.set()
+        self._refuse_if_displaced()
         return batches
+
+    def _refuse_if_displaced(self) -> None:
+        if self._displaced.is_set():
+            raise Fenced("another process is this static member now")
 
     def _settle(self) -> dict[TopicPartition, Position | None]:
         """Put newly assigned partitions where the group stands. Those the broker is not asked about in time wait."""

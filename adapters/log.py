@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from adapters.deadline import Deadline
+
 Headers = tuple[tuple[str, bytes], ...]
 
 
@@ -94,7 +96,7 @@ class Fenced(LogError):
 class Member(Protocol):
     """One member of a consumer group, with the transactional publisher bound to the group's positions.
 
-    `poll`, `pause`, `resume`, `rewind` and `close` belong to one thread, `publish` to one other; one publish at a time.
+    All but `publish` belongs to one thread, `publish` to one other; one publish at a time.
     """
 
     def poll(self, timeout_s: float, max_records: int) -> Polled:
@@ -123,8 +125,12 @@ class Member(Protocol):
         """Go back to the committed positions. The next poll reports every partition as revoked and assigned again."""
         ...
 
-    def close(self) -> None:
-        """Leave the group at once, in bounded time. Positions stay as committed."""
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """How many offsets each of our partitions has left to read, for those of which the log tells in time."""
+        ...
+
+    def close(self, deadline: Deadline | None = None) -> None:
+        """Leave the group at once, in bounded time and not after the deadline. Positions stay as committed."""
         ...
 
 

@@ -7,6 +7,7 @@ from typing import Final
 
 from adapters import sqlite_groups as groups
 from adapters import sqlite_records as records
+from adapters.deadline import Deadline
 from adapters.log import LogError, LogUnavailable, Message, Polled, Position, PublishFailed, Record, TopicPartition
 from adapters.log_limits import check_messages, check_positions
 from adapters.sqlite_file import connect, publishing, transaction, translated
@@ -77,8 +78,13 @@ class SqliteMember:
         """Go back to the committed positions, at the next poll."""
         self._rewound = True
 
-    def close(self) -> None:
-        """Leave the group at once."""
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """How many offsets each partition has left to read."""
+        with translated("reading offsets"):
+            return {p: records.next_offset(self._polling, p) - read_to for p, read_to in self._next.items()}
+
+    def close(self, deadline: Deadline | None = None) -> None:
+        """Leave the group at once; how long that may wait for the file is bounded as for every use of it."""
         if self._closed:
             return
         self._closed = True

@@ -28,6 +28,7 @@ class Progress:
 
     assigned_partitions: int = 0
     in_flight: int = 0
+    read_ahead: int = 0
     committed: int = 0
     draining: bool = False
     turned_at: float = field(default_factory=time.monotonic)
@@ -44,7 +45,15 @@ class Health:
     @property
     def alive(self) -> bool:
         """The loop turns and the engine moves."""
-        return self.loop_age_s < LOOP_STALLED_S and self.engine_stalled_s() < ENGINE_STALLED_S
+        return self.stalled() is None
+
+    def stalled(self) -> str | None:
+        """What no longer moves, if anything."""
+        if self.loop_age_s >= LOOP_STALLED_S:
+            return f"the loop has not turned for {LOOP_STALLED_S:.0f} s"
+        if self.engine_stalled_s() >= ENGINE_STALLED_S:
+            return f"the engine has been in one piece of work for {ENGINE_STALLED_S:.0f} s"
+        return None
 
     @property
     def ready(self) -> bool:

@@ -2,19 +2,25 @@
 
 Work finishes out of order; a group's position is one number. So the position says "all before this is done", and its
 metadata names what is done after it, so that a restart neither loses nor repeats a record.
+
+The metadata is a bitmap of the offsets after the position, deflated: few bytes where little is done, and never more
+than the log keeps, because a result further than MAX_SPAN from the position waits until the position has moved.
 """
 
-import itertools
+import base64
+import zlib
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 from adapters.log import Position, Record, TopicPartition
 
-# The log keeps at most 4096 bytes with a position. One open record can split the done ones into one more range of at
-# most about 20 characters, so this bounds how many records may be open at once in one partition.
-MAX_METADATA_BYTES: Final = 4096
-MAX_OPEN_PER_PARTITION: Final = 150
-_VERSION: Final = "1:"
+# The log keeps 4096 bytes with a position (`adapters/log_limits.py`). So many bits, if they do not
+# deflate at all, take 4027 characters of them.
+MAX_SPAN: Final = 24_000
+# Reading pauses this long before: what one poll brings has room still.
+_FULL_SPAN: Final = 20_000
+_VERSION: Final = "2:"
 
 
 class PartitionLedger:
@@ -23,31 +29,56 @@ class PartitionLedger:
     def __init__(self, committed: Position | None) -> None:
         self._next = committed.offset if committed else 0
         self._done = set(_decode(committed)) if committed else set[int]()
-        self._open: set[int] = set()
+        self._pending = deque[int]()  # offsets taken, in order, from the first one that is open
+        self._open = 0
+        self._finished = 0
 
     def take(self, offset: int) -> bool:
-        """Note that work on a record begins. False if the record is done already and must not be worked on again."""
+        """Note that a record was read. False if it is done already and must not be worked on again."""
         self._next = max(self._next, offset + 1)
+        self._pending.append(offset)
         if offset in self._done:
             return False
-        self._open.add(offset)
+        self._open += 1
         return True
 
-    def finish(self, offset: int) -> None:
-        """Note that the record's result goes into the next commit."""
-        self._open.remove(offset)
+    def finish(self, offset: int) -> bool:
+        """Note that the record's result goes into the next commit.
+
+        False, and nothing is noted, if the commit could not say so: the result has to wait for earlier ones.
+        """
+        if offset - self._base() > MAX_SPAN:
+            return False
         self._done.add(offset)
+        self._open -= 1
+        self._finished += 1
+        return True
 
     @property
     def open(self) -> int:
         """Number of records taken and not finished."""
-        return len(self._open)
+        return self._open
+
+    @property
+    def full(self) -> bool:
+        """Whether so much was read beyond the position that no more should be."""
+        return self._next - self._base() >= _FULL_SPAN
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """What changes whenever something is read or finished."""
+        return self._next, self._finished
 
     def position(self) -> Position:
         """What to commit: everything before the first open record, and the finished ones after it."""
-        offset = min(self._open, default=self._next)
-        self._done = {done for done in self._done if done > offset}
-        return Position(offset, _encode(self._done, offset))
+        base = self._base()
+        return Position(base, _encode((done for done in self._done if done > base), base))
+
+    def _base(self) -> int:
+        """The first open record, or what is to be read next. What is done before it need not be remembered."""
+        while self._pending and self._pending[0] in self._done:
+            self._done.remove(self._pending.popleft())
+        return self._pending[0] if self._pending else self._next
 
 
 class Ledger:
@@ -80,32 +111,35 @@ class Ledger:
         """The partitions that are ours."""
         return frozenset(self._partitions)
 
-    def crowded(self) -> frozenset[TopicPartition]:
-        """Partitions in which no further record may be opened."""
-        return frozenset(p for p, ledger in self._partitions.items() if ledger.open >= MAX_OPEN_PER_PARTITION)
+    @property
+    def partitions(self) -> Mapping[TopicPartition, PartitionLedger]:
+        """The ledger of each partition that is ours."""
+        return self._partitions
 
     def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
         """What to commit for these partitions."""
         return {partition: self._partitions[partition].position() for partition in partitions}
 
 
-def _encode(done: set[int], base: int) -> str:
-    """Done offsets as ranges relative to the position: "1:2-5,9"."""
-    if not done:
-        return ""
-    ranges: list[str] = []
-    for _, run in itertools.groupby(enumerate(sorted(done)), lambda pair: pair[1] - pair[0]):
-        offsets = [offset - base for _, offset in run]
-        ranges.append(str(offsets[0]) if len(offsets) == 1 else f"{offsets[0]}-{offsets[-1]}")
-    return _VERSION + ",".join(ranges)
+def _encode(done: Iterable[int], base: int) -> str:
+    """The offsets as the metadata of a position at `base`: bit n stands for the offset n + 1 after it."""
+    bits = bytearray()
+    for offset in done:
+        byte, bit = divmod(offset - base - 1, 8)
+        if byte >= len(bits):
+            bits.extend(bytes(byte + 1 - len(bits)))
+        bits[byte] |= 1 << bit
+    return _VERSION + base64.b64encode(zlib.compress(bits, 1)).decode() if bits else ""
 
 
-def _decode(position: Position) -> Iterable[int]:
+def _decode(position: Position) -> list[int]:
     """The offsets that a position's metadata names. Metadata that is not ours names none: its records run again."""
     if not position.metadata.startswith(_VERSION):
-        return
-    for part in position.metadata.removeprefix(_VERSION).split(","):
-        first, _, last = part.partition("-")
-        if not first.isdigit() or not (last or first).isdigit():
-            return
-        yield from range(position.offset + int(first), position.offset + int(last or first) + 1)
+        return []
+    inflate = zlib.decompressobj()
+    try:
+        bits = inflate.decompress(base64.b64decode(position.metadata.removeprefix(_VERSION), validate=True), MAX_SPAN)
+    except (ValueError, zlib.error):
+        return []
+    first = position.offset + 1
+    return [first + 8 * at + bit for at, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1]

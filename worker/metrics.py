@@ -11,13 +11,15 @@ FINDINGS: Final = Counter("ecg_findings_total", "Findings committed, by verdict.
 FLAGS: Final = Counter("ecg_flags_raised_total", "Findings committed with their flag raised.")
 REJECTIONS: Final = Counter("ecg_rejections_total", "Rejections committed, by reason code.", ["reason"])
 TRANSACTIONS: Final = Counter("ecg_transactions_total", "Transactions, by outcome.", ["outcome"])
-VOID_RESULTS: Final = Counter("ecg_void_results_total", "Results dropped because their partition was taken away.")
-IN_FLIGHT: Final = Gauge("ecg_in_flight_records", "Records in work.")
+VOID_RECORDS: Final = Counter("ecg_void_records_total", "Records dropped because their partition was taken away.")
+IN_FLIGHT: Final = Gauge("ecg_in_flight_records", "Records being prepared or asked about.")
+READ_AHEAD: Final = Gauge("ecg_read_ahead_records", "Records read and not begun.")
 ASSIGNED: Final = Gauge("ecg_assigned_partitions", "Partitions that are this worker's.")
 COMMIT_SECONDS: Final = Histogram("ecg_commit_seconds", "Time from opening to committing a transaction.")
 AGE_SECONDS: Final = Histogram(
     "ecg_end_to_end_seconds",
-    "Time from a record's timestamp to its result's commit.",
+    "Time from a record's timestamp to its result's commit, by priority.",
+    ["priority"],
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200),
 )
 

@@ -22,6 +22,8 @@ from worker.pipeline import prepare
 # The slowest real message takes well under a second. Input that needs more is an attack or a defect, and is refused
 # before the log takes this worker for dead.
 TIME_LIMIT_S: Final = 20.0
+# Enough to be busy between two turns of the loop; what is submitted can no longer be overtaken.
+SUBMITTED_PER_PROCESS: Final = 8
 
 
 class PreparationPool:
@@ -30,6 +32,7 @@ class PreparationPool:
     def __init__(
         self, processes: int, decode: Callable[[bytes], Ecg], layout: Layout, time_limit_s: float = TIME_LIMIT_S
     ) -> None:
+        self.room = processes * SUBMITTED_PER_PROCESS
         self._decode = decode
         self._layout = layout
         self._time_limit_s = time_limit_s
@@ -41,8 +44,11 @@ class PreparationPool:
         return self._pool.submit(_prepare_in_time, record, self._decode, self._layout, self._time_limit_s)
 
     def close(self) -> None:
-        """End the processes, abandoning what they have in hand."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """End the processes at once. What they have in hand is of no use to anybody by now."""
+        processes = list(self._pool._processes.values())  # private until Python 3.14, which has `terminate_workers`
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
 
 
 def _set_up_process() -> None:

@@ -5,13 +5,14 @@ the `Runner` as if it were a group's member, so that a replay is the live loop o
 """
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from adapters.deadline import Deadline
 from adapters.log import Log, Message, Polled, Position, Publisher, PublishFailed, Record, TopicPartition
+from worker.stop import Stop
 
 # A publisher that failed was replaced; the same results are tried again this often before the replay gives up.
 _PUBLISH_ATTEMPTS: Final = 5
@@ -75,7 +76,7 @@ class IntervalMember:
         log: Log,
         interval: Interval,
         publisher: Publisher,
-        ended: threading.Event,
+        ended: Stop,
         tell: Callable[[Replayed], None] = lambda _: None,
     ) -> None:
         self.replayed = Replayed()
@@ -134,7 +135,11 @@ class IntervalMember:
         """A replay that cannot publish cannot go on."""
         raise PublishFailed("the results of the replay could not be published")
 
-    def close(self) -> None:
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """An interval that stands still is noticed by reading it: see `Log.read`."""
+        return {}
+
+    def close(self, deadline: Deadline | None = None) -> None:
         """Give up the publisher."""
         self._publisher.close()
 

@@ -1,85 +1,61 @@
 """The consume-publish loop: keeps polling whatever else happens, and commits results and positions together.
 
 One thread runs the loop. Preparation is done by a pool of processes, the model by the engine's thread, transactions by
-a thread beside this one, so that nothing here waits for a GPU or, without bound, for a broker. What is in work is
+a thread beside this one, so that nothing here waits for a GPU or, without bound, for a broker. What is read ahead is
 bounded in number and bytes; when that is full, partitions are paused while polling goes on. If any stage dies, its
 exception comes out of `run` and ends the process.
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Event
-from typing import Protocol
+from typing import Final
 
-from adapters.log import Member, Message, PublishFailed, Record, TopicPartition
+from adapters.log import Member, Message, PublishFailed, TopicPartition
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from worker import metrics
-from worker.case import Case
-from worker.engine.answer import Answer, Question
+from worker.breaker import Breaker
 from worker.envelope import seal
 from worker.health import Progress
-from worker.ledger import Ledger, PartitionLedger
+from worker.ledger import Ledger
 from worker.logs import get_logger
 from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
+from worker.partition_watch import PartitionWatch
+from worker.stop import Stop
+from worker.workshop import Stages, Work, Workshop
 
 log = get_logger()
 
-
-class Preparation(Protocol):
-    """Turns records into cases, elsewhere."""
-
-    def submit(self, record: Record) -> Future[Case | Rejection]:
-        """Begin to prepare a record."""
-        ...
-
-
-class Asking(Protocol):
-    """The engine's queue, as the loop sees it."""
-
-    def put(self, tag: Hashable, question: Question) -> bool:
-        """Hand in a question; False if there is no room."""
-        ...
-
-    def take(self) -> tuple[Hashable, Answer] | None:
-        """An answer that is ready, in any order, or None. Raises if the engine's thread failed."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """The work between reading a record and publishing its result, and where results go."""
-
-    preparation: Preparation
-    engine: Asking
-    conclude: Callable[[Case, Answer | None], Finding]
-    findings_topic: str
-    rejections_topic: str
+# What one poll brings at most, so that a turn of the loop stays short.
+POLL_RECORDS: Final = 500
+# A full worker reads on when it has room for this much of what it may hold, not for every single record.
+RESUME_AT: Final = 0.8
+# Kept of the time for the ending, so that the group is always left.
+LEAVE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of the loop."""
+    """Bounds of the loop.
+
+    in_flight            records begun and not finished; a STAT one that comes in waits for about so many
+    read_ahead(_bytes)   records read and not committed, among which STAT ones are found; each partition has its share
+    publish_records      results that make a transaction due; `publish_wait_s`: the age of the oldest that does
+    transaction_records  results in one transaction, so that it is over in time
+    rejected_share       how much of the last results may be rejections; 1 for any
+    stuck_s              how long a partition with work in it may stand still
+    """
 
     in_flight: int = 64
-    in_flight_bytes: int = 128 * 1024 * 1024
+    read_ahead: int = 2000
+    read_ahead_bytes: int = 256 * 1024 * 1024
     publish_records: int = 16
     publish_wait_s: float = 0.2
-    drain_s: float = 60.0
-
-
-@dataclass(slots=True, eq=False)
-class _Work:
-    """A record in work, and under which ledger it was taken."""
-
-    record: Record
-    ledger: PartitionLedger
-    case: Case | None = None
-    result: Finding | Rejection | None = None
-    finished_at: float = 0.0
+    transaction_records: int = 500
+    rejected_share: float = 0.5
+    stuck_s: float = 300.0
 
 
 class Runner:
@@ -92,127 +68,131 @@ class Runner:
         self._limits = limits
         self._clock = time.monotonic
         self._ledger = Ledger()
+        self._workshop = Workshop(stages, limits.in_flight)
+        self._breaker = Breaker(limits.rejected_share)
+        self._watch = PartitionWatch(limits.stuck_s)
         self._paused: frozenset[TopicPartition] = frozenset()
-        self._preparing: deque[tuple[_Work, Future[Case | Rejection]]] = deque()
-        self._waiting: deque[_Work] = deque()  # prepared, no room in the engine's queue yet
-        self._asked: dict[Hashable, _Work] = {}
-        self._finished: list[_Work] = []
-        self._publishing: tuple[list[_Work], Future[float]] | None = None
+        self._finished: list[Work] = []
+        self._publishing: tuple[list[Work], Future[float]] | None = None
         self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
-        self._tags = 0
+        self._held_bytes = 0
+        self._full = False
 
-    def run(self, stop: Event, idle_exit_s: float | None = None) -> None:
-        """Work until `stop` is set and what is in hand is published, or until nothing came for `idle_exit_s`."""
+    def run(self, stop: Stop, idle_exit_s: float | None = None) -> None:
+        """Work until `stop` is set and what is in hand is published, or until nothing came for `idle_exit_s`.
+
+        What was read and not begun by then is left to whoever has the partition next.
+        """
         began = last_busy = self._clock()
-        stop_by: float | None = None
         try:
             while True:
-                self._poll(draining=stop_by is not None)
-                self._advance()
-                self._publish_if_due(at_once=stop_by is not None)
+                stopping = stop.is_set()
+                self._poll(reading=not stopping)
+                self._advance(may_begin=not stopping or stop.finish_line)
+                self._publish_if_due(at_once=stopping)
+                self._look_at_partitions()
                 now = self._clock()
-                self._report(now, draining=stop_by is not None)
-                if self._in_flight():
-                    last_busy = now
-                if stop.is_set() and stop_by is None:
-                    stop_by = now + self._limits.drain_s
-                if stop_by is not None and (not self._in_flight() or now >= stop_by):
+                self._report(now, draining=stopping)
+                if stopping and (self._at_rest(stop) or stop.deadline.remaining_s <= LEAVE_S):
                     return
-                if not self._ledger.assigned and now - began < JOIN_S:
+                if self._in_hand() or (not self._ledger.assigned and now - began < JOIN_S):
                     last_busy = now
                 if idle_exit_s is not None and now - last_busy >= idle_exit_s:
                     return
         finally:
             self._publisher.shutdown(wait=False, cancel_futures=True)
 
-    def _poll(self, *, draining: bool) -> None:
-        room = 0 if draining else self._limits.in_flight - self._in_flight()
-        self._pause_where_full(full=room <= 0)
-        polled = self._member.poll(POLL_BUSY_S if self._in_flight() else POLL_IDLE_S, max(room, 1))
-        self._ledger.revoke(polled.revoked)
-        self._ledger.assign(polled.assigned)
+    def _at_rest(self, stop: Stop) -> bool:
+        """Whether nothing is left that will be finished or published before the end."""
+        open_work = len(self._workshop) if stop.finish_line else self._workshop.begun
+        return open_work == 0 and self._publishing is None
+
+    def _poll(self, *, reading: bool) -> None:
+        room = self._limits.read_ahead - self._in_hand()
+        self._pause_where_full(reading=reading, room=room)
+        busy = bool(self._workshop.begun or self._finished or self._publishing)
+        polled = self._member.poll(POLL_BUSY_S if busy else POLL_IDLE_S, max(min(room, POLL_RECORDS), 1))
         if polled.revoked or polled.assigned:
-            log.info("assignment changed", assigned=len(polled.assigned), revoked=len(polled.revoked))
+            self._ledger.revoke(polled.revoked)
+            self._ledger.assign(polled.assigned)
             self._paused -= polled.revoked | polled.assigned.keys()
-        if polled.revoked and self._publishing is not None and self._publishing[1].cancel():
-            # Its transaction had not even begun, and would commit positions of partitions that changed hands.
-            self._publishing = None
-            self._abandon_everything()
+            log.info("assignment changed", assigned=len(polled.assigned), revoked=len(polled.revoked))
+        if polled.revoked:
+            self._give_up_revoked()
         for record in polled.records:
             ledger = self._ledger.take(record)
             if ledger is not None:
-                self._preparing.append((_Work(record, ledger), self._stages.preparation.submit(record)))
+                self._workshop.add(record, ledger)
+                self._held_bytes += len(record.value)
 
-    def _report(self, now: float, *, draining: bool) -> None:
-        progress = self.progress
-        progress.assigned_partitions = len(self._ledger.assigned)
-        progress.in_flight = self._in_flight()
-        progress.draining = draining
-        progress.turned_at = now
-        metrics.IN_FLIGHT.set(progress.in_flight)
-        metrics.ASSIGNED.set(progress.assigned_partitions)
-
-    def _pause_where_full(self, *, full: bool) -> None:
-        """Pause everything when too much is in work, else only the partitions with too many open records."""
-        full = full or self._in_flight_bytes() >= self._limits.in_flight_bytes
-        wanted = self._ledger.assigned if full else self._ledger.crowded()
+    def _pause_where_full(self, *, reading: bool, room: int) -> None:
+        """Pause everything when too much is in hand, else only the partitions that have more than their share of it."""
+        limits, assigned = self._limits, self._ledger.assigned
+        allowed = RESUME_AT if self._full else 1.0
+        self._full = (
+            limits.read_ahead - room >= allowed * limits.read_ahead
+            or self._held_bytes >= allowed * limits.read_ahead_bytes
+        )
+        if self._full or not reading:
+            wanted = assigned
+        else:
+            share = limits.read_ahead / max(1, len(assigned))
+            ledgers = self._ledger.partitions
+            wanted = frozenset(p for p, ledger in ledgers.items() if ledger.full or ledger.open >= share)
         if to_pause := wanted - self._paused:
             self._member.pause(to_pause)
         if to_resume := self._paused - wanted:
             self._member.resume(to_resume)
         self._paused = wanted
 
-    def _advance(self) -> None:
-        """Move whatever is ready one stage further."""
-        still_preparing: deque[tuple[_Work, Future[Case | Rejection]]] = deque()
-        for work, future in self._preparing:
-            if not future.done():
-                still_preparing.append((work, future))
-            elif isinstance(prepared := future.result(), Rejection):
-                self._finish(work, prepared)
-            else:
-                work.case = prepared
-                self._waiting.append(work)
-        self._preparing = still_preparing
+    def _give_up_revoked(self) -> None:
+        """Whoever has the partitions now reads their records again: what is in hand of them is void."""
+        self._release(self._workshop.drop(self._is_void), void=True)
+        self._keep_valid(())
+        if self._publishing is not None and self._publishing[1].cancel():
+            # Its transaction had not even begun, and would commit positions of partitions that changed hands.
+            self._release(self._publishing[0], void=True)
+            self._publishing = None
+            self._abandon_everything()
 
-        while self._waiting and self._ask(self._waiting[0]):
-            self._waiting.popleft()
+    def _abandon_everything(self) -> None:
+        """Void all work: the committed positions say what has to be done again."""
+        self._ledger.revoke(self._ledger.assigned)
+        self._paused = frozenset()
+        self._member.rewind()
+        self._give_up_revoked()
 
-        while (answered := self._stages.engine.take()) is not None:
-            tag, answer = answered
-            work = self._asked.pop(tag)
-            assert work.case is not None
-            self._finish(work, self._stages.conclude(work.case, answer))
+    def _advance(self, *, may_begin: bool) -> None:
+        finished = self._workshop.advance(may_begin=may_begin)
+        self._keep_valid(finished)
 
-    def _ask(self, work: _Work) -> bool:
-        """Put a case's question to the engine, or conclude without; False if the engine has no room."""
-        assert work.case is not None
-        question = work.case.question
-        if question is None:
-            self._finish(work, self._stages.conclude(work.case, None))
-            return True
-        self._tags += 1
-        if not self._stages.engine.put(self._tags, question):
-            return False
-        self._asked[self._tags] = work
-        return True
+    def _keep_valid(self, finished: Sequence[Work]) -> None:
+        """Add to what is to be published, and forget what no longer may be."""
+        every = [*self._finished, *finished]
+        self._finished = [work for work in every if not self._is_void(work)]
+        self._release([work for work in every if self._is_void(work)], void=True)
+        for work in finished:
+            if not self._is_void(work):
+                self._breaker.note(rejected=isinstance(work.result, Rejection))
 
-    def _finish(self, work: _Work, result: Finding | Rejection) -> None:
-        work.result, work.finished_at, work.case = result, self._clock(), None
-        self._finished.append(work)
+    def _is_void(self, work: Work) -> bool:
+        """Whether the partition was taken away since the record was read."""
+        return not self._ledger.holds(work.record.topic_partition, work.ledger)
+
+    def _release(self, works: Sequence[Work], *, void: bool = False) -> None:
+        """Let go of records that are published or void."""
+        self._held_bytes -= sum(len(work.record.value) for work in works)
+        if void and works:
+            metrics.VOID_RECORDS.inc(len(works))
+            log.info("records void after a change of assignment", count=len(works))
 
     def _publish_if_due(self, *, at_once: bool) -> None:
         self._end_publish()
-        self._drop_void()
-        if self._publishing or not self._finished:
+        if self._publishing is not None or not (self._due() or at_once):
             return
-        age_s = self._clock() - min(work.finished_at for work in self._finished)
-        due = len(self._finished) >= self._limits.publish_records or age_s >= self._limits.publish_wait_s
-        if not (due or at_once):
+        batch = self._next_batch()
+        if not batch:
             return
-        batch, self._finished = self._finished, []
-        for work in batch:
-            work.ledger.finish(work.record.offset)
         positions = self._ledger.positions({work.record.topic_partition for work in batch})
         messages = [self._seal(work) for work in batch]
 
@@ -222,6 +202,24 @@ class Runner:
             return time.monotonic() - began
 
         self._publishing = batch, self._publisher.submit(publish)
+
+    def _due(self) -> bool:
+        """Whether a transaction should begin: enough results, an old one, or one that somebody waits for."""
+        if len(self._finished) >= self._limits.publish_records:
+            return True
+        if any(work.priority == "stat" for work in self._finished):
+            return True
+        oldest = min((work.finished_at for work in self._finished), default=self._clock())
+        return self._clock() - oldest >= self._limits.publish_wait_s
+
+    def _next_batch(self) -> list[Work]:
+        """The results of the next transaction, noted as done; those whose turn it is not yet stay."""
+        chosen = sorted(self._finished, key=lambda work: work.rank)[: self._limits.transaction_records]
+        chosen.sort(key=lambda work: work.record.offset)  # so that positions move as far as they can
+        batch = [work for work in chosen if work.ledger.finish(work.record.offset)]
+        taken = set(map(id, batch))
+        self._finished = [work for work in self._finished if id(work) not in taken]
+        return batch
 
     def _end_publish(self) -> None:
         """Take note of a transaction that ended; after a failed one begin again from the committed positions."""
@@ -234,48 +232,43 @@ class Runner:
         except PublishFailed:
             metrics.TRANSACTIONS.labels(outcome="failed").inc()
             log.warning("transaction failed, rewinding", count=len(batch))
+            self._release(batch, void=True)
             self._abandon_everything()
             return
+        self._release(batch)
         metrics.TRANSACTIONS.labels(outcome="committed").inc()
         metrics.COMMIT_SECONDS.observe(duration_s)
         self.progress.committed += len(batch)
         _count(batch)
-        log.info("committed", count=len(batch), commit_ms=round(duration_s * 1000, 1), in_flight=self._in_flight())
+        log.info("committed", count=len(batch), commit_ms=round(duration_s * 1000, 1), in_flight=self._in_hand())
 
-    def _abandon_everything(self) -> None:
-        """Void all work: the committed positions say what has to be done again."""
-        self._ledger.revoke(self._ledger.assigned)
-        self._paused = frozenset()
-        self._member.rewind()
+    def _look_at_partitions(self) -> None:
+        if self._watch.due:
+            self._watch.look(self._ledger.partitions, self._member.behind())
 
-    def _drop_void(self) -> None:
-        """Forget results whose partition was taken away since their record was read."""
-        kept = [work for work in self._finished if self._ledger.holds(work.record.topic_partition, work.ledger)]
-        if dropped := len(self._finished) - len(kept):
-            metrics.VOID_RESULTS.inc(dropped)
-            log.info("results void after a change of assignment", count=dropped)
-        self._finished = kept
+    def _report(self, now: float, *, draining: bool) -> None:
+        progress = self.progress
+        progress.assigned_partitions = len(self._ledger.assigned)
+        progress.in_flight = self._workshop.begun
+        progress.read_ahead = len(self._workshop) - self._workshop.begun
+        progress.draining = draining
+        progress.turned_at = now
+        metrics.IN_FLIGHT.set(progress.in_flight)
+        metrics.READ_AHEAD.set(progress.read_ahead)
+        metrics.ASSIGNED.set(progress.assigned_partitions)
 
-    def _seal(self, work: _Work) -> Message:
+    def _seal(self, work: Work) -> Message:
         assert work.result is not None
         is_finding = isinstance(work.result, Finding)
         topic = self._stages.findings_topic if is_finding else self._stages.rejections_topic
         return seal(work.result, work.record, topic)
 
-    def _works(self) -> list[_Work]:
-        publishing = self._publishing[0] if self._publishing else []
-        preparing = [work for work, _ in self._preparing]
-        return [*preparing, *self._waiting, *self._asked.values(), *self._finished, *publishing]
-
-    def _in_flight(self) -> int:
+    def _in_hand(self) -> int:
         publishing = len(self._publishing[0]) if self._publishing else 0
-        return len(self._preparing) + len(self._waiting) + len(self._asked) + len(self._finished) + publishing
-
-    def _in_flight_bytes(self) -> int:
-        return sum(len(work.record.value) for work in self._works())
+        return len(self._workshop) + len(self._finished) + publishing
 
 
-def _count(batch: Sequence[_Work]) -> None:
+def _count(batch: Sequence[Work]) -> None:
     now_ms = time.time() * 1000
     for work in batch:
         if isinstance(work.result, Finding):
@@ -284,4 +277,5 @@ def _count(batch: Sequence[_Work]) -> None:
         elif work.result is not None:
             metrics.REJECTIONS.labels(reason=work.result.reason).inc()
         if work.record.timestamp_ms is not None:
-            metrics.AGE_SECONDS.observe(max(0.0, now_ms - work.record.timestamp_ms) / 1000)
+            age_s = max(0.0, now_ms - work.record.timestamp_ms) / 1000
+            metrics.AGE_SECONDS.labels(priority=work.priority).observe(age_s)

@@ -63,12 +63,19 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="CPU threads of the engine; default: all cores")
     processes: int = Field(1, ge=1, description="processes that decode, measure and render")
 
-    max_in_flight: int = Field(64, ge=1, description="records in work at once")
-    max_in_flight_bytes: int = Field(128 * 1024 * 1024, ge=1, description="their payloads together")
+    max_in_flight: int = Field(64, ge=1, description="records begun and not finished")
+    read_ahead_records: int = Field(
+        2000, ge=1, description="records read and not committed, among which STAT ones are found"
+    )
+    read_ahead_bytes: int = Field(256 * 1024 * 1024, ge=1, description="their payloads together")
     batch_wait_s: float = Field(0.05, ge=0, description="how long the oldest question waits for a fuller batch")
-    publish_records: int = Field(16, ge=1, description="results that make a transaction due")
+    publish_records: int = Field(16, ge=1, description="results that make a transaction due; one STAT result does")
     publish_wait_s: float = Field(0.2, ge=0, description="age of the oldest result that makes a transaction due")
-    drain_s: float = Field(60.0, ge=0, description="how long SIGTERM waits for work in hand")
+    rejected_share: float = Field(
+        0.5, gt=0, le=1, description="a worker ends if more of its last results were rejections; 1: never"
+    )
+    stuck_s: float = Field(300.0, gt=0, description="a worker ends if a partition stands still for so long")
+    drain_s: float = Field(25.0, ge=0, description="how long SIGTERM may take, from the signal to the exit")
     health_port: int | None = Field(None, ge=0, le=65535, description="serve probes and metrics here; 0: any free port")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -1,6 +1,5 @@
 """A replay names what the broker no longer holds, and offsets that a transaction's end took."""
 
-import threading
 from contextlib import closing
 from uuid import uuid4
 
@@ -11,6 +10,7 @@ from kafka.structs import TopicPartition as KafkaTopicPartition
 from adapters.log import Message, Record, TopicPartition
 from adapters.logs import open_log
 from worker.replay import Bound, Interval, IntervalMember
+from worker.stop import Stop
 
 pytestmark = pytest.mark.kafka
 
@@ -28,7 +28,7 @@ def test_deleted_records_are_gone_and_transaction_markers_are_holes(kafka_url: s
         interval = Interval.resolve(log, inbound, Bound(offset=0), Bound(offset=100))
         assert (interval.ranges, interval.gone) == ({place: range(2, 6)}, {place: range(2)})
 
-        ended = threading.Event()
+        ended = Stop(float("inf"), finish_line=True)
         with closing(log.publisher(f"replay-{inbound}")) as publisher:
             member = IntervalMember(log, interval, publisher, ended)
             records: list[Record] = []

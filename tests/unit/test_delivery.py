@@ -8,6 +8,7 @@ from threading import Event
 
 import pytest
 
+from adapters.deadline import Deadline
 from adapters.log import Log, LogUnavailable, Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
 from adapters.logs import open_log
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
@@ -72,8 +73,11 @@ class Watched:
     def rewind(self) -> None:
         self._member.rewind()
 
-    def close(self) -> None:
-        self._member.close()
+    def behind(self) -> Mapping[TopicPartition, int]:
+        return self._member.behind()
+
+    def close(self, deadline: Deadline | None = None) -> None:
+        self._member.close(deadline)
 
 
 @pytest.fixture
@@ -265,7 +269,10 @@ class Scripted:
 
     def rewind(self) -> None: ...
 
-    def close(self) -> None: ...
+    def behind(self) -> Mapping[TopicPartition, int]:
+        return {}
+
+    def close(self, deadline: Deadline | None = None) -> None: ...
 
     @property
     def over(self) -> bool:

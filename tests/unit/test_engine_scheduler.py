@@ -88,6 +88,15 @@ def test_a_full_batch_begins_at_once_and_in_order() -> None:
     assert batcher.take(4, hurry=False) == []
 
 
+def test_a_question_with_an_earlier_rank_goes_first_and_waits_for_nobody() -> None:
+    batcher = Batcher(max_batch=4, max_wait_s=1.0, clock=lambda: 100.0)
+    batcher.put("routine", QUESTION, rank=100.0)
+    assert batcher.take(4, hurry=False) == []
+    batcher.put("stat", QUESTION, rank=-800.0)
+    assert [tag for tag, _ in batcher.take(1, hurry=False)] == ["stat"]
+    assert batcher.patience_s() == 1.0
+
+
 def test_a_batch_larger_than_the_engine_does_not_wait_for_the_impossible() -> None:
     batcher = Batcher(max_batch=8, max_wait_s=1.0, clock=Clock())
     for tag in "abc":

@@ -72,4 +72,4 @@ def test_metrics_are_served_and_hold_no_label_but_the_bounded_ones(server: Healt
     assert status == 200
     assert "# TYPE ecg_findings_total counter" in text
     labels = {line.split("{")[1].split("=")[0] for line in text.splitlines() if line.startswith("ecg_") and "{" in line}
-    assert labels <= {"verdict", "reason", "outcome", "le"}
+    assert labels <= {"verdict", "reason", "outcome", "priority", "le"}

@@ -14,7 +14,11 @@ ROOT = Path(__file__).parents[2]
 ALLOWED = {
     "schemas": set[str](),
     "adapters": {"schemas"},
-    "worker": {"schemas", "adapters.log"},
+    "worker": {
+        "schemas",
+        "adapters.log",
+        "adapters.deadline",
+    },  # the protocol of a log, and how long its calls may take
     "simulator": {"schemas", "adapters"},
     "training": {"schemas", "adapters", "worker", "simulator"},
 }

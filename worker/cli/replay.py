@@ -1,8 +1,8 @@
 """The command that reads a past interval again and says whether today's worker agrees with itself."""
 
 import json
-import threading
 from contextlib import closing
+from dataclasses import replace as with_fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,11 +65,12 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
     """Run the interval through the stages of `run`, with results going to the audit topic."""
     from worker.replay import IntervalMember
     from worker.runner import Runner
+    from worker.stop import Stop
 
     assert settings.model is not None
     with output.stderr.status("loading the model"):
         engine = wiring.load_engine(settings, settings.model)
-    ended = threading.Event()
+    ended = Stop(float("inf"), finish_line=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     audit = settings.model_copy(
@@ -89,7 +90,8 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
             progress.update(task, completed=done, rate=len(so_far.results) / max(elapsed_s, 1e-3))
 
         member = IntervalMember(log, interval, publisher, ended, tell)
-        Runner(member, stages, wiring.limits(settings, drain_s=float("inf"))).run(ended)
+        limits = with_fields(wiring.limits(settings), rejected_share=1.0)  # what was rejected then is rejected again
+        Runner(member, stages, limits).run(ended)
         return member.replayed
 
 

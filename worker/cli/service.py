@@ -3,7 +3,6 @@
 import functools
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ from worker import logs
 from worker.cli import options, output, wiring
 from worker.engine.errors import BundleError, EngineError
 from worker.settings import Settings, SettingsError
+from worker.stop import Stop
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
     if settings.model is None and settings.engine == "model":
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
     logs.configure(settings.log_level)
-    stop = threading.Event()
+    stop = Stop(settings.drain_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, functools.partial(_stop, stop))
     try:
@@ -50,14 +50,15 @@ def run(
         sys.exit(1)
 
 
-def _stop(stop: threading.Event, number: int, _: FrameType | None) -> None:
+def _stop(stop: Stop, number: int, _: FrameType | None) -> None:
     logs.get_logger().info("stopping, finishing what is in hand", signal=signal.Signals(number).name)
     stop.set()
 
 
-def _serve(settings: Settings, stop: threading.Event, idle_exit_s: float | None) -> None:
+def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
     from worker.health import Health, HealthServer
     from worker.runner import Runner
+    from worker.watchdog import Watchdog
 
     log = logs.get_logger()
     with ExitStack() as open_parts:
@@ -75,11 +76,14 @@ def _serve(settings: Settings, stop: threading.Event, idle_exit_s: float | None)
         wiring.require_topics(opened, *_topics(settings))
         stages, scheduler = open_parts.enter_context(wiring.stages(engine, reader, settings))
         member = opened.join(settings.group, [settings.inbound_topic], settings.member)
-        open_parts.enter_context(closing(member))
+        open_parts.callback(lambda: member.close(stop.deadline))
         log.info("joined", group=settings.group, member=settings.member)
         runner = Runner(member, stages, wiring.limits(settings))
+        health = Health(runner.progress, lambda: scheduler.stalled_s)
+        open_parts.enter_context(closing(Watchdog(health.stalled)))
         if server is not None:
-            server.started(Health(runner.progress, lambda: scheduler.stalled_s))
+            server.started(health)
+        open_parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
         runner.run(stop, idle_exit_s)
         log.info("stopped", count=runner.progress.committed)
 

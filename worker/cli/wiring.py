@@ -10,15 +10,16 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from adapters.inbound import decode
+from adapters.inbound import decode, peek_priority
 from adapters.kafka_inspection import KafkaInspection
 from adapters.kafka_options import KafkaOptions
-from adapters.log import Log, LogError
+from adapters.log import Log, LogError, Record
 from adapters.logs import open_inspection, open_log
 from adapters.site import Site
-from schemas.ecg import Ecg
+from schemas.ecg import Ecg, Priority
+from worker import logs
 from worker.cli import output
-from worker.engine.errors import BundleError
+from worker.engine.errors import BundleError, EngineError
 from worker.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
     from worker.layout import Layout
     from worker.pipeline import Reader
     from worker.replay import Bound
-    from worker.runner import Limits, Stages
+    from worker.runner import Limits
+    from worker.workshop import Stages
 
 # It lies beside the packages, in the repository as in an installation.
 DEMO_MODEL: Final = Path(__file__).parents[2] / "deploy" / "models" / "ecg-r1-demo"
 # What the engine may still have in hand when the loop has ended is of no use to anybody: answers are read again.
-ENGINE_CLOSE_S: Final = 10.0
+ENGINE_CLOSE_S: Final = 2.0
 
 
 def decoder(settings: Settings) -> Callable[[bytes], Ecg]:
@@ -144,6 +146,11 @@ def reader(engine: "Engine | EchoEngine") -> "Reader":
     )
 
 
+def priority(record: Record) -> Priority:
+    """How urgent a record is at first glance."""
+    return peek_priority(record.value, record.headers)
+
+
 @contextmanager
 def stages(
     engine: "Engine | EchoEngine", reader: "Reader", settings: Settings
@@ -155,28 +162,41 @@ def stages(
     from worker.engine.scheduler import Scheduler
     from worker.pipeline import conclude
     from worker.preparation import PreparationPool
-    from worker.runner import Stages
+    from worker.workshop import Stages
 
     slots = engine.bundle.manifest.slots
     with closing(PreparationPool(settings.processes, decoder(settings), model_layout(engine))) as pool:
         scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.batch_wait_s)
         try:
             conclude_here = functools.partial(conclude, reader=reader)
-            yield Stages(pool, scheduler, conclude_here, settings.findings_topic, settings.rejections_topic), scheduler
+            yield (
+                Stages(pool, scheduler, conclude_here, priority, settings.findings_topic, settings.rejections_topic),
+                scheduler,
+            )
         finally:
-            scheduler.close(ENGINE_CLOSE_S)
+            _end(scheduler)
 
 
-def limits(settings: Settings, drain_s: float | None = None) -> "Limits":
-    """The loop's bounds as set; a replay drains for as long as it takes."""
+def _end(scheduler: "Scheduler") -> None:
+    """What the engine still has in hand was given up. If it does not end, its thread ends with the process."""
+    try:
+        scheduler.close(ENGINE_CLOSE_S)
+    except EngineError:
+        logs.get_logger().warning("the engine was left with work in hand")
+
+
+def limits(settings: Settings) -> "Limits":
+    """The loop's bounds as set."""
     from worker.runner import Limits
 
     return Limits(
         in_flight=settings.max_in_flight,
-        in_flight_bytes=settings.max_in_flight_bytes,
+        read_ahead=settings.read_ahead_records,
+        read_ahead_bytes=settings.read_ahead_bytes,
         publish_records=settings.publish_records,
         publish_wait_s=settings.publish_wait_s,
-        drain_s=settings.drain_s if drain_s is None else drain_s,
+        rejected_share=settings.rejected_share,
+        stuck_s=settings.stuck_s,
     )
 
 

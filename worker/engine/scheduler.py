@@ -8,6 +8,7 @@ from typing import Protocol
 
 from worker.engine.answer import Answer, Question
 from worker.engine.errors import EngineError
+from worker.line import Line
 
 
 class Core(Protocol):
@@ -35,35 +36,35 @@ class Core(Protocol):
 class Batcher:
     """The waiting line, and the policy of when to begin.
 
-    An idle engine waits for `max_batch` questions, but no longer than `max_wait_s` for the oldest of them: questions
-    that begin together share every step. A running engine takes questions as soon as a slot is free.
+    An idle engine waits for `max_batch` questions, but no longer than `max_wait_s` from the rank of the first of them:
+    questions that begin together share every step. A running engine takes questions as soon as a slot is free.
     """
 
     def __init__(self, max_batch: int, max_wait_s: float, clock: Callable[[], float]) -> None:
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         self._clock = clock
-        self._waiting: deque[tuple[float, Hashable, Question]] = deque()
+        self._waiting = Line[tuple[Hashable, Question]]()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, tag: Hashable, question: Question) -> None:
-        """Add a question at the end of the line."""
-        self._waiting.append((self._clock(), tag, question))
+    def put(self, tag: Hashable, question: Question, rank: float | None = None) -> None:
+        """Add a question. Without a rank of its own it ranks by the time when it came."""
+        self._waiting.add(self._clock() if rank is None else rank, (tag, question))
 
     def take(self, free: int, *, hurry: bool) -> list[tuple[Hashable, Question]]:
-        """The questions to admit now, oldest first. `hurry` is for an engine that is running or shutting down."""
+        """The questions to admit now, by rank. `hurry` is for an engine that is running or shutting down."""
         ready = min(len(self._waiting), free)
         if not (hurry or ready >= min(self._max_batch, free) or self.patience_s() == 0):
             return []
-        return [self._waiting.popleft()[1:] for _ in range(ready)]
+        return [self._waiting.take() for _ in range(ready)]
 
     def patience_s(self) -> float | None:
-        """How long the oldest question may still wait for others; None if there is none."""
+        """How long the first question may still wait for others; None if there is none. A STAT one waits for nobody."""
         if not self._waiting:
             return None
-        return max(0.0, self._waiting[0][0] + self._max_wait_s - self._clock())
+        return max(0.0, self._waiting.first_rank() + self._max_wait_s - self._clock())
 
 
 class Scheduler:
@@ -96,8 +97,11 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def put(self, tag: Hashable, question: Question) -> bool:
-        """Hand in a question; False, at once, if the scheduler holds as many as it may. Raises EngineError."""
+    def put(self, tag: Hashable, question: Question, rank: float | None = None) -> bool:
+        """Hand in a question; False, at once, if the scheduler holds as many as it may. Raises EngineError.
+
+        Of those that wait the one with the lowest rank is next, see `worker.line`.
+        """
         with self._changed:
             self._check()
             if self._closing:
@@ -105,7 +109,7 @@ class Scheduler:
             if self._held == self._capacity:
                 return False
             self._held += 1
-            self._batcher.put(tag, question)
+            self._batcher.put(tag, question, rank)
             self._changed.notify_all()
             return True
 

@@ -1,0 +1,137 @@
+"""What ends a worker, and by when: the stop, the breaker, the watch on partitions, the watchdog."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from adapters.log import Position, TopicPartition
+from worker.breaker import LEAST, WINDOW, Breaker, TooManyRejections
+from worker.ledger import PartitionLedger
+from worker.partition_watch import PartitionStuck, PartitionWatch
+from worker.stop import Stop
+from worker.watchdog import Watchdog
+
+TP = TopicPartition("ecg.inbound", 0)
+
+
+def test_the_time_for_the_ending_begins_with_the_first_request_and_no_other() -> None:
+    stop = Stop(grace_s=0.2)
+    assert not stop.is_set()
+    assert stop.deadline.remaining_s > 0.15
+    stop.set()
+    time.sleep(0.1)
+    stop.set()
+    assert stop.is_set()
+    assert stop.deadline.remaining_s < 0.15
+
+
+def test_the_breaker_opens_when_more_than_the_share_is_rejected() -> None:
+    breaker = Breaker(0.5)
+    for _ in range(WINDOW):
+        breaker.note(rejected=False)
+    for _ in range(WINDOW // 2):
+        breaker.note(rejected=True)
+    with pytest.raises(TooManyRejections, match="101 of the last 200"):
+        breaker.note(rejected=True)
+
+
+def test_a_few_rejections_say_nothing() -> None:
+    breaker = Breaker(0.5)
+    for _ in range(LEAST - 1):
+        breaker.note(rejected=True)
+    with pytest.raises(TooManyRejections):
+        breaker.note(rejected=True)
+
+
+def test_one_in_a_hundred_never_opens_it_and_a_share_of_one_never_does() -> None:
+    scattered, tolerant = Breaker(0.5), Breaker(1.0)
+    for number in range(5000):
+        scattered.note(rejected=number % 100 == 0)
+        tolerant.note(rejected=True)
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def look(watch: PartitionWatch, clock: Clock, ledger: PartitionLedger, behind: int) -> None:
+    clock.now += 20
+    assert watch.due
+    watch.look({TP: ledger}, {TP: behind})
+    assert not watch.due
+
+
+def test_a_partition_with_more_to_read_that_brings_nothing_is_stuck(clock: Clock) -> None:
+    watch, ledger = PartitionWatch(60, clock), PartitionLedger(Position(5))
+    for _ in range(3):
+        look(watch, clock, ledger, behind=7)
+    with pytest.raises(PartitionStuck, match="inbound/0 has not moved for 60 s"):
+        look(watch, clock, ledger, behind=7)
+
+
+def test_a_record_that_is_never_finished_is_noticed_too(clock: Clock) -> None:
+    watch, ledger = PartitionWatch(60, clock), PartitionLedger(Position(5))
+    ledger.take(5)
+    for _ in range(3):
+        look(watch, clock, ledger, behind=0)
+    with pytest.raises(PartitionStuck):
+        look(watch, clock, ledger, behind=0)
+
+
+def test_a_partition_that_moves_or_has_nothing_to_do_is_not_stuck(clock: Clock) -> None:
+    watch, idle, slow = PartitionWatch(60, clock), PartitionLedger(None), PartitionLedger(None)
+    for offset in range(20):
+        look(watch, clock, idle, behind=0)
+        slow.take(offset)
+        look(watch, clock, slow, behind=1000)
+
+
+def test_a_partition_that_came_back_begins_anew(clock: Clock) -> None:
+    watch = PartitionWatch(60, clock)
+    for _ in range(10):
+        look(watch, clock, PartitionLedger(Position(5)), behind=7)
+
+
+def test_the_watchdog_says_what_stalled_and_ends_the_process() -> None:
+    reasons: list[str] = []
+    ended, stalled = threading.Event(), threading.Event()
+
+    def end(reason: str) -> None:
+        reasons.append(reason)
+        ended.set()
+
+    Watchdog(lambda: "the loop" if stalled.is_set() else None, end, look_every_s=0.01)
+    assert not ended.wait(0.1)
+    stalled.set()
+    assert ended.wait(10)
+    assert reasons == ["the loop"]
+
+
+def test_a_process_whose_loop_stalls_ends_by_itself_with_an_error() -> None:
+    script = (
+        "import time\n"
+        "from worker import logs\n"
+        "from worker.watchdog import Watchdog\n"
+        "logs.configure('INFO')\n"
+        "Watchdog(lambda: 'the loop has not turned', look_every_s=0.05)\n"
+        "time.sleep(60)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False, env=dict(os.environ)
+    )
+    assert done.returncode == 1
+    assert "the loop has not turned" in done.stderr
+    assert "time.sleep" not in done.stdout
+    assert "Thread" in done.stderr, "where each thread stood"

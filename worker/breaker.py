@@ -1,0 +1,36 @@
+"""Stops a worker that rejects so much that the fault must lie elsewhere than in the records.
+
+A wrong character set, a gateway that cuts messages off, a defect of a new version: each would turn a whole stream into
+rejections, one by one and quite correctly. Then it is better that nobody commits anything until a person has looked.
+"""
+
+from collections import deque
+from typing import Final
+
+# How many of the last results are looked at, and how few say nothing yet. With 1 % of records bad by chance, half of 50
+# being bad is beyond any luck.
+WINDOW: Final = 200
+LEAST: Final = 50
+
+
+class TooManyRejections(Exception):
+    """More of the last results were rejections than the settings allow."""
+
+
+class Breaker:
+    """Looks at every result before it is committed."""
+
+    def __init__(self, share: float) -> None:
+        """`share` is how much of the last results may be rejections: 1 for any."""
+        self._share = share
+        self._last = deque[bool](maxlen=WINDOW)
+
+    def note(self, *, rejected: bool) -> None:
+        """Take a result into account. Raises TooManyRejections; then this result must not be committed."""
+        self._last.append(rejected)
+        count = sum(self._last)
+        if len(self._last) >= LEAST and count > self._share * len(self._last):
+            raise TooManyRejections(
+                f"{count} of the last {len(self._last)} records were rejected, more than a share of {self._share:g}: "
+                "look at `ecg-worker rejections list --count`; set rejected_share to 1 if that is as it should be"
+            )
