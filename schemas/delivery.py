@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.codes import Code
-from schemas.finding import Contract
+from schemas.finding import Contract, Coordinates
 
 # HL7 tables 0008 and 0357: what a receiver said, and the kind of error it named. Nothing else that it says is kept,
 # because texts in an acknowledgement may repeat a field.
@@ -47,14 +47,6 @@ class Undelivered(Exception):
         self.attempts = attempts
         self.ack_code: AckCode | None = ack_code
         self.error_code = error_code
-
-
-class Coordinates(Contract):
-    """Where the finding's record lies in the log."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 class DeliveryRejection(Contract):

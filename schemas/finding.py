@@ -25,8 +25,26 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class Coordinates(Contract):
+    """Where a record lies in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Redrive(Contract):
+    """That a record was put on its topic again after a rejection: of which first record, and how often by now."""
+
+    of: Coordinates
+    count: Annotated[int, Field(ge=1)]
+
+
 class Source(Contract):
-    """The record that was read: its coordinates in the log, and the digest of its bytes."""
+    """The record that was read: its coordinates in the log, and the digest of its bytes.
+
+    `redrive` is left out if the record is a first one.
+    """
 
     topic: str
     partition: int
@@ -35,6 +53,9 @@ class Source(Contract):
     format: str | None
     message_id: str | None
     sha256: str
+    # Left out, not null: a first record's finding stays the same bytes as before this field, in a replay too, and
+    # readers that do not know the field yet meet it only where it says something.
+    redrive: Redrive | None = Field(None, exclude_if=lambda redrive: redrive is None)
 
 
 class PatientRef(Contract):

@@ -17,8 +17,8 @@ from typing import Final, Protocol
 from pydantic import ValidationError
 
 from adapters.log import Member, Message, Position, PublishFailed, Record, TopicPartition
-from schemas.delivery import Coordinates, DeliveryReason, DeliveryRejection, Undelivered
-from schemas.finding import Finding
+from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
+from schemas.finding import Coordinates, Finding
 from worker import metrics
 from worker.envelope import cloud_event
 from worker.health import Progress

@@ -38,6 +38,7 @@ from worker.grounding import ground
 from worker.identity import ecg_digest, finding_id
 from worker.layout import Layout
 from worker.measure import measure
+from worker.redrive_mark import redrive_of
 from worker.render import image_digest, render
 from worker.screening import screen
 from worker.version import VERSION
@@ -150,6 +151,7 @@ def _source(record: Record, ecg: Ecg | None) -> Source:
         format=ecg.format if ecg else None,
         message_id=ecg.message_id if ecg else None,
         sha256=hashlib.sha256(record.value).hexdigest(),
+        redrive=redrive_of(record),
     )
 
 

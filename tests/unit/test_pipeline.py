@@ -1,6 +1,7 @@
 """The whole page, from bytes to a finding: whatever the bytes are, exactly one Finding or one Rejection."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from worker.case import Case
 from worker.engine.answer import Answer
 from worker.layout import layout
 from worker.pipeline import Reader, conclude, prepare
+from worker.redrive_mark import next_redrive, put_back
 
 SMALL = layout("3x4+II", 448, 336)
 READER = Reader(
@@ -40,7 +42,11 @@ def dicom_bytes() -> bytes:
 
 def read(payload: bytes, answer: Answer | None = None) -> Finding | Rejection:
     """What `explain` does with a file, with an answer of our own in the model's place."""
-    prepared = prepare(Record("files", 0, 0, 1000, None, payload), functools.partial(decode, site=Site()), SMALL)
+    return read_record(Record("files", 0, 0, 1000, None, payload), answer)
+
+
+def read_record(record: Record, answer: Answer | None = None) -> Finding | Rejection:
+    prepared = prepare(record, functools.partial(decode, site=Site()), SMALL)
     if isinstance(prepared, Rejection):
         return prepared
     return conclude(prepared, answer or say("T wave inversion in V2.") if prepared.question else None, READER)
@@ -100,6 +106,31 @@ def test_a_failure_after_decoding_is_a_rejection_that_names_the_stage(monkeypatc
     rejection = read(dicom_bytes())
     assert isinstance(rejection, Rejection)
     assert (rejection.reason, rejection.stage, rejection.detail) == (Reason.INTERNAL, "measure", "ArithmeticError")
+
+
+def test_what_became_of_a_redriven_record_names_the_first_one() -> None:
+    first = Record("files", 2, 17, 1000, None, dicom_bytes())
+    broken = Record("files", 2, 18, 1000, None, b"no ECG")
+    for record, kind in ((first, Finding), (broken, Rejection)):
+        back = replace(record, offset=40, headers=put_back(record, next_redrive(record)).headers)
+        result = read_record(back)
+        assert isinstance(result, kind)
+        assert result.source.redrive is not None
+        assert result.source.redrive.model_dump() == {
+            "of": {"topic": "files", "partition": 2, "offset": record.offset},
+            "count": 1,
+        }
+        assert type(result).model_validate_json(result.to_json()) == result
+        assert read_record(back).to_json() == result.to_json(), "a replay says something else"
+
+
+def test_a_first_record_is_spoken_of_as_before_there_were_redrives() -> None:
+    forged = Record("files", 2, 17, 1000, None, dicom_bytes(), (("ecg-redrive-of", CANARY.encode()),))
+    for record in (forged, replace(forged, value=b"no ECG")):
+        result = read_record(record)
+        assert result == read_record(replace(record, headers=()))
+        assert b"redrive" not in result.to_json()
+        assert CANARY not in result.to_json().decode()
 
 
 def judge(payload: bytes) -> None:

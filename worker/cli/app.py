@@ -10,7 +10,7 @@ import typer
 
 from adapters.log import LogError
 from worker import logs
-from worker.cli import deliver, demo, files, model, output, replay, service, simulate, topics
+from worker.cli import deliver, demo, files, model, output, rejections, replay, service, simulate, topics
 from worker.engine.errors import BundleError, EngineError
 from worker.settings import SettingsError
 
@@ -31,6 +31,7 @@ app.command()(topics.submit)
 app.command()(topics.read)
 app.command()(deliver.deliver)
 app.command()(replay.replay)
+app.add_typer(rejections.app, name="rejections")
 app.command()(service.check)
 app.command()(model.export_vision)
 app.command()(simulate.simulate)
