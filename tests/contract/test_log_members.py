@@ -1,10 +1,12 @@
 """What every log must do for the members of a group: partitions, positions, transactions, fencing."""
 
 import time
+from collections import Counter
 from threading import Thread
 
 import pytest
 
+from adapters.deadline import Deadline
 from adapters.log import Fenced, Log, LogError, Message, Position, PublishFailed, TopicPartition
 from adapters.log_limits import MAX_METADATA_BYTES
 from tests.contract.conftest import OpenLog
@@ -252,3 +254,39 @@ def test_closing_takes_no_time(log: Log, inbound: str, group: str) -> None:
     started = time.monotonic()
     worker.member.close()
     assert time.monotonic() - started < 2
+
+
+def test_a_member_knows_how_much_it_has_left_to_read(log: Log, inbound: str, group: str) -> None:
+    fill(log, inbound)
+    with joined(log, group, inbound) as worker:
+        poll_until(lambda: len(worker.owned) == 4, worker)
+        worker.member.pause(frozenset(worker.owned))
+        read = Counter(record.partition for record in worker.records)
+        ends = {partition: log.bounds(partition)[1] for partition in log.partitions(inbound)}
+        assert worker.member.behind() == {part: end - read[part.partition] for part, end in ends.items()}
+        worker.member.resume(frozenset(worker.owned))
+        poll_until(lambda: len(worker.records) == 20, worker)
+        assert set(worker.member.behind().values()) == {0}
+
+
+def test_a_partition_that_was_paused_and_resumed_brings_all_its_records(log: Log, inbound: str, group: str) -> None:
+    fill(log, inbound)
+    with joined(log, group, inbound) as worker:
+        while not worker.poll(max_records=1):
+            pass
+        begun = frozenset(record.topic_partition for record in worker.records)
+        worker.member.pause(begun)
+        others = set(worker.owned) - begun
+        poll_until(lambda: not any(worker.member.behind().get(other, 1) for other in others), worker)
+        worker.member.resume(begun)
+        poll_until(lambda: len(worker.records) == 20, worker)
+
+
+def test_leaving_ends_by_the_deadline(log: Log, inbound: str, group: str) -> None:
+    worker = Worker(log, group, inbound)
+    poll_until(lambda: len(worker.owned) == 4, worker)
+    began = time.monotonic()
+    worker.member.close(Deadline(5))
+    assert time.monotonic() - began < 6
+    with joined(log, group, inbound, "worker-1") as successor:
+        poll_until(lambda: len(successor.owned) == 4, successor)
