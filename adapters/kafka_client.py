@@ -13,7 +13,6 @@ from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError, Retr
 from kafka.errors import KafkaConnectionError as Disconnected
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
-from kafka.structs import MemberState
 
 from adapters.deadline import Deadline, within
 from adapters.kafka_options import ANYWHERE, THIS_MACHINE
@@ -117,28 +116,6 @@ def connect(kind: Callable[..., Any], settings: dict[str, Any]) -> tuple[Any, Pa
                 "no broker answered in time, or none accepted our credentials or certificate"
             ) from None
         raise
-
-
-def keep_finished_joins(consumer: Any) -> None:
-    """Mend a group consumer of kafka-python 3.0.12: a join that ends between two polls counts.
-
-    The library leaves a join under way when `poll` runs out of time, but if it has ended by the next poll it joins
-    anew, and makes everyone in the group join anew: for ever, if polls are short. Here the next poll finds the join not
-    quite ended, and its result then.
-    """
-    coordinator = consumer._coordinator
-    join_group = coordinator.join_group_async
-
-    async def result_of(finished: Any) -> Any:
-        return await finished
-
-    async def join_group_or_resume(timeout_ms: float | None = None) -> Any:
-        join = coordinator._join_task
-        if join is not None and join.is_done and coordinator.state == MemberState.REBALANCING:
-            coordinator._join_task = coordinator._manager.call_soon(result_of, join)
-        return await join_group(timeout_ms=timeout_ms)
-
-    coordinator.join_group_async = join_group_or_resume
 
 
 def ask(deadline: Deadline, question: Callable[[], T]) -> T:

@@ -23,7 +23,8 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from adapters.deadline import Deadline, within
-from adapters.kafka_client import Rights, connect, keep_finished_joins, tell_when_fenced, translated
+from adapters.kafka_client import Rights, connect, translated
+from adapters.kafka_mends import bring_back_parked_records, keep_finished_joins, tell_when_fenced
 from adapters.kafka_options import MAX_FETCH_BYTES, MAX_RECORD_BYTES, KafkaOptions, Timeouts
 from adapters.kafka_producer import TransactionalProducer
 from adapters.log import (
@@ -159,6 +160,7 @@ class KafkaMember:
             self._producer.close()
             raise
         keep_finished_joins(self._consumer)
+        bring_back_parked_records(self._consumer)
         tell_when_fenced(self._consumer, self._displaced.set)
         self._consumer.subscribe(topics=list(topics), listener=self._rebalances)
 

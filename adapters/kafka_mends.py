@@ -4,7 +4,11 @@ Every mend replaces one function of one consumer, and has a test that fails with
 longer needs it. `docs/upstream/kafka-python.md` describes each for the library's maintainers.
 """
 
+from collections.abc import Callable
 from typing import Any
+
+from kafka.errors import FencedInstanceIdError
+from kafka.structs import MemberState
 
 
 def bring_back_parked_records(consumer: Any) -> None:
@@ -23,3 +27,50 @@ def bring_back_parked_records(consumer: Any) -> None:
         return fetched_records(*arguments, **settings)
 
     fetcher.fetched_records = fetched_records_and_parked_ones
+
+
+def keep_finished_joins(consumer: Any) -> None:
+    """A join that ends between two polls counts.
+
+    The library leaves a join under way when `poll` runs out of time, but if it has ended by the next poll it joins
+    anew, and makes everyone in the group join anew: for ever, if polls are short. Here the next poll finds the join not
+    quite ended, and its result then.
+
+    A leader that joined because a topic had changed is worse off: once it has assigned the partitions it sees no more
+    need to join, never looks at the result, and stays without partitions and heartbeats for ever. Here the need lasts
+    until the join has succeeded.
+    """
+    coordinator = consumer._coordinator
+    join_group = coordinator.join_group_async
+
+    async def result_of(finished: Any) -> Any:
+        return await finished
+
+    async def join_group_or_resume(timeout_ms: float | None = None) -> Any:
+        if coordinator.need_rejoin():
+            coordinator.request_rejoin()
+        join = coordinator._join_task
+        if join is not None and join.is_done and coordinator.state == MemberState.REBALANCING:
+            coordinator._join_task = coordinator._manager.call_soon(result_of, join)
+        return await join_group(timeout_ms=timeout_ms)
+
+    coordinator.join_group_async = join_group_or_resume
+
+
+def tell_when_fenced(consumer: Any, tell: Callable[[], None]) -> None:
+    """A static member learns that another process has its name.
+
+    The broker answers the next heartbeat of the first process with FENCED_INSTANCE_ID. The library logs that, sends no
+    more heartbeats, and lets `poll` read on as if the partitions were still its own.
+    """
+    coordinator = consumer._coordinator
+    send_heartbeat = coordinator._send_heartbeat_request
+
+    async def send_heartbeat_and_tell() -> None:
+        try:
+            await send_heartbeat()
+        except FencedInstanceIdError:
+            tell()
+            raise
+
+    coordinator._send_heartbeat_request = send_heartbeat_and_tell
