@@ -10,7 +10,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers check format schemas lock manifests image-check demo-model demo-tables bench-quick clean
+.PHONY: help setup demo test lint types layers check format schemas lock manifests image-check demo-model demo-tables bench-quick faults-quick faults soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -77,6 +77,17 @@ bench-quick: setup ## measure decoding, rendering and the vision encoder on this
 	$(BIN)/python -m benchmarks.records
 	$(BIN)/python -m benchmarks.simulator
 	$(BIN)/python -m benchmarks.vision
+
+faults-quick: setup ## kill, freeze and cut off workers and brokers, and count what becomes of every record (6 minutes)
+	$(BIN)/python -m tests.faults quick
+
+faults: setup ## the same in full: hundreds of faults, a million records (a day); build/faults/ keeps the figures
+	$(BIN)/python -m tests.faults all
+	$(BIN)/python -m tests.faults table
+
+MINUTES ?= 240
+soak: setup ## hours of ordinary work, watching for lost records and for growth (MINUTES=240)
+	$(BIN)/python -m tests.faults soak --minutes $(MINUTES)
 
 clean: ## remove what was built, but not .venv
 	rm -rf build dist

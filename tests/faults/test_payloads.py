@@ -1,12 +1,16 @@
 """The harness's own records are what it takes them for."""
 
 import functools
+import random
+
+import pytest
 
 from adapters.inbound import decode
 from adapters.log import Record
 from adapters.site import Site
 from schemas.rejection import Rejection
-from tests.faults.payloads import ORDINARY, POISON, Kind, message_id, mix, payload
+from tests.faults.kinds import POISON, Kind, message_id
+from tests.faults.payloads import ORDINARY, draw, payload
 from worker.case import Case
 from worker.identity import ecg_digest
 from worker.layout import layout
@@ -22,21 +26,33 @@ def prepared(kind: Kind, number: int) -> Case | Rejection:
 
 
 def test_good_records_become_findings_that_can_be_told_apart() -> None:
-    kinds: tuple[Kind, ...] = ("asked", "not_asked", "routine", "stat")
+    kinds: tuple[Kind, ...] = ("asked", "not_asked", "leads_off", "routine", "stat")
     for kind in kinds:
         case = prepared(kind, 41)
         assert isinstance(case, Case)
         assert case.source.message_id == message_id(41)
-        assert (case.question is None) == (kind == "not_asked")
+        assert (case.question is None) == (kind in ("not_asked", "leads_off"))
         assert (case.priority == "stat") == (kind == "stat")
     ecgs = [DECODE(payload(kind, number)) for number, kind in enumerate(2 * kinds)]
     assert len({ecg_digest(ecg) for ecg in ecgs}) == len(ecgs)
+
+
+def test_leads_that_are_off_are_measured_and_found_indeterminate() -> None:
+    case = prepared("leads_off", 7)
+    assert isinstance(case, Case)
+    assert (case.screening.verdict, case.screening.reason) == ("indeterminate", "too_few_beats")
 
 
 def test_poison_is_rejected() -> None:
     assert all(isinstance(prepared(kind, 1), Rejection) for kind in POISON)
 
 
-def test_a_mix_is_the_same_for_the_same_seed() -> None:
-    assert mix(1000, 5, ORDINARY) == mix(1000, 5, ORDINARY) != mix(1000, 6, ORDINARY)
-    assert 200 < mix(1000, 5, ORDINARY).count("asked") < 400
+def drawn(count: int, seed: int) -> list[Kind]:
+    by_seed = random.Random(seed)
+    return [draw(by_seed, ORDINARY) for _ in range(count)]
+
+
+def test_kinds_are_drawn_in_their_shares_and_again_for_the_same_seed() -> None:
+    assert drawn(1000, 5) == drawn(1000, 5) != drawn(1000, 6)
+    assert 100 < drawn(1000, 5).count("asked") < 200
+    assert sum(ORDINARY.values()) == pytest.approx(1)

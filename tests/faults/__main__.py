@@ -1,0 +1,122 @@
+"""Inflicts faults on workers and brokers, and says whether every record still became exactly one result.
+
+    python -m tests.faults NAME      one scenario in full, or less of it with --records, --times, --minutes
+    python -m tests.faults quick     a little of everything, on one cluster
+    python -m tests.faults all       everything in full but the soak, each scenario on a cluster of its own
+    python -m tests.faults cells     the eight cells of kill and terminate
+    python -m tests.faults table     what is in the out folder, as Markdown
+
+Exits 0 if every promise held, 1 if not. Runs on loopback only.
+"""
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from tests.faults.catalogue import BROKERS_FALL, CELLS, SCENARIOS, SOAK
+from tests.faults.cluster import Cluster, running_cluster
+from tests.faults.row import Row, command, table
+from tests.faults.trial import Amount, Outcome, Plan
+
+OUT: Final = Path("build/faults")
+
+
+def run(name: str, cluster: Cluster, amount: Amount, seed: int, out: Path) -> bool:
+    """Run a scenario, keep its row, tell it. A failed one leaves the logs of its workers."""
+    began = time.monotonic()
+    try:
+        outcome = SCENARIOS[name].run(cluster, Plan(amount, seed, out), name)
+    except Exception as error:  # noqa: BLE001 - the other scenarios are still worth running
+        traceback.print_exc()
+        outcome = Outcome("", {}, failures=[f"it broke off: {type(error).__name__}: {error}"])
+    row = Row.of(name, outcome, command(name, amount, seed), seed, began)
+    row.keep(out)
+    logs = out / f"{name}-logs"
+    if row.ok:
+        shutil.rmtree(logs, ignore_errors=True)
+    tell(row.line() + ("" if row.ok else f"\n       logs: {logs}\n       again: {row.command}"))
+    return row.ok
+
+
+def run_each(names: Iterable[str], overrides: dict[str, float], seed: int, out: Path) -> bool:
+    """In full, each on a cluster of its own."""
+    passed = []
+    for name in names:
+        with running_cluster() as cluster:
+            passed.append(run(name, cluster, replace(SCENARIOS[name].full, **overrides), seed, out))  # type: ignore[arg-type]
+    return all(passed)
+
+
+def run_quick(seed: int, out: Path) -> bool:
+    """A little of each on one cluster: first what leaves brokers alone, in lanes beside each other; then the rest."""
+    lanes: dict[int, list[str]] = {}
+    for name, scenario in SCENARIOS.items():
+        if scenario.quick is not None:
+            lanes.setdefault(scenario.lane, []).append(name)
+    falling = lanes.pop(BROKERS_FALL)
+
+    with running_cluster() as cluster:
+
+        def run_lane(names: list[str]) -> bool:
+            passed = [run(name, cluster, SCENARIOS[name].quick or Amount(), seed, out) for name in names]
+            return all(passed)
+
+        passed: list[bool] = []
+        # Daemons, so that this process can end when it is told to.
+        threads = [
+            threading.Thread(target=lambda names=names: passed.append(run_lane(names)), daemon=True)
+            for names in lanes.values()
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return all([*passed, len(passed) == len(lanes), run_lane(falling)])
+
+
+def tell(line: str) -> None:
+    """One line, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run as `python -m tests.faults`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", choices=["quick", "all", "cells", "table", *SCENARIOS], metavar="NAME")
+    parser.add_argument("--records", type=int, help="records put on the topic beforehand")
+    parser.add_argument("--times", type=int, help="how often the fault strikes")
+    parser.add_argument("--minutes", type=float, help="how long a soak lasts")
+    parser.add_argument("--longest", type=float, dest="longest_s", help="the longest network fault, in seconds")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="default: any")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.name == "table":
+        tell(table(given.out, list(SCENARIOS)).rstrip())
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that brokers and workers end with it in any case
+    tell(f"seed {given.seed}")
+    chosen = ("records", "times", "minutes", "longest_s")
+    overrides = {option: vars(given)[option] for option in chosen if vars(given)[option] is not None}
+    groups = {"all": [name for name in SCENARIOS if name != SOAK], "cells": list(CELLS)}
+    if given.name == "quick":
+        passed = run_quick(given.seed, given.out)
+    else:
+        passed = run_each(groups.get(given.name, [given.name]), overrides, given.seed, given.out)
+    sys.exit(not passed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Every scenario by its name, with how much of it is all of it, and how much is a quick look."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Final, Protocol
+
+from tests.faults.cluster import Cluster
+from tests.faults.scenarios.bounces import Signal, Victim, cell
+from tests.faults.scenarios.broker_kills import broker_kills
+from tests.faults.scenarios.burst import burst
+from tests.faults.scenarios.drain import drain
+from tests.faults.scenarios.mutants import mutant
+from tests.faults.scenarios.network import network
+from tests.faults.scenarios.poison import poison
+from tests.faults.scenarios.rolling import rolling
+from tests.faults.scenarios.soak import soak
+from tests.faults.scenarios.worker_kills import worker_kills
+from tests.faults.scenarios.zombies import zombies
+from tests.faults.trial import Amount, Outcome, Plan
+
+
+class Run(Protocol):
+    """Inflict it on a cluster."""
+
+    def __call__(self, cluster: Cluster, plan: Plan, name: str) -> Outcome: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One row of the table. In a quick look, lanes run beside each other; BROKERS_FALL is all alone."""
+
+    run: Run
+    full: Amount
+    quick: Amount | None = None
+    lane: int = 0
+
+
+BROKERS_FALL: Final = 0
+
+
+def _cell(number: Signal, victim: Victim, partitions: int, lane: int | None = None) -> Scenario:
+    return Scenario(
+        partial(cell, number=number, victim=victim, partitions=partitions),
+        full=Amount(records=100_000, times=3),
+        quick=None if lane is None else Amount(records=600, times=1),
+        lane=lane or 0,
+    )
+
+
+CELLS: Final[Mapping[str, Scenario]] = MappingProxyType(
+    {
+        "sigkill-worker-1": _cell("SIGKILL", "worker", 1, lane=3),
+        "sigkill-worker-9": _cell("SIGKILL", "worker", 9),
+        "sigterm-worker-1": _cell("SIGTERM", "worker", 1),
+        "sigterm-worker-9": _cell("SIGTERM", "worker", 9, lane=2),
+        "sigkill-broker-1": _cell("SIGKILL", "broker", 1),
+        "sigkill-broker-9": _cell("SIGKILL", "broker", 9, lane=BROKERS_FALL),
+        "sigterm-broker-1": _cell("SIGTERM", "broker", 1, lane=BROKERS_FALL),
+        "sigterm-broker-9": _cell("SIGTERM", "broker", 9),
+    }
+)
+
+SOAK: Final = "soak"
+
+SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
+    {
+        **CELLS,
+        "worker-kills": Scenario(partial(worker_kills, static=False), Amount(times=100), Amount(times=1), lane=3),
+        "worker-kills-static": Scenario(partial(worker_kills, static=True), Amount(times=100), Amount(times=2), lane=3),
+        "broker-kills": Scenario(broker_kills, Amount(times=20), Amount(times=2), lane=BROKERS_FALL),
+        "network": Scenario(network, Amount(times=50, longest_s=90), Amount(times=5, longest_s=8), lane=1),
+        "zombies": Scenario(zombies, Amount(times=20), Amount(times=1), lane=2),
+        "poison": Scenario(poison, Amount(records=20_000), Amount(records=1000), lane=1),
+        "rolling": Scenario(rolling, Amount(times=5), Amount(times=1), lane=2),
+        "burst": Scenario(burst, Amount(), Amount(), lane=4),
+        "drain": Scenario(drain, Amount(times=100), Amount(times=3), lane=4),
+        "commit-before-publish": Scenario(
+            partial(mutant, bug="commit-before-publish"), Amount(times=5), Amount(times=2), lane=4
+        ),
+        "no-metadata": Scenario(partial(mutant, bug="no-metadata"), Amount(times=5), Amount(times=2), lane=4),
+        SOAK: Scenario(soak, Amount(minutes=240)),
+    }
+)

@@ -1,0 +1,12 @@
+"""The kinds of records that the harness feeds, and what each record says of itself."""
+
+from typing import Final, Literal, get_args
+
+Kind = Literal["asked", "not_asked", "leads_off", "routine", "stat", "cut_off", "noise", "two_patients"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+POISON: Final[tuple[Kind, ...]] = ("cut_off", "noise", "two_patients")
+
+
+def message_id(number: int) -> str:
+    """What the record with this number says of itself, and its finding of it."""
+    return f"2.25.1{number:030d}"

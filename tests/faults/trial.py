@@ -1,0 +1,176 @@
+"""One scenario's own corner of the cluster: its topics and group, its feed, its workers and its verifier."""
+
+import contextlib
+import random
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from kafka import KafkaAdminClient
+
+from tests.faults.cluster import Cluster
+from tests.faults.feed import Feed, Load
+from tests.faults.fleet import Fleet
+from tests.faults.witness import Witness
+
+# Longer than anything that holds results up for a while: a dead member's session and its open transaction together.
+STALLED_S: Final = 180.0
+TOPIC_LIMIT_MS: Final = 30_000
+
+SETTINGS: Final[Mapping[str, object]] = MappingProxyType({"ECG_ENGINE": "echo", "ECG_PROCESSES": 1})
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much of it: records put on the topic beforehand, how many times, for how long, how long once at most."""
+
+    records: int = 0
+    times: int = 0
+    minutes: float = 0.0
+    longest_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a scenario is told. All that is drawn follows from the seed."""
+
+    amount: Amount
+    seed: int
+    out: Path
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What was inflicted, what the verifier found, and what else was measured. It failed if any reason to say so is."""
+
+    inflicted: str
+    report: dict[str, Any]
+    figures: dict[str, Any] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def require(self, held: bool, otherwise: str) -> None:
+        """What the scenario promises beyond the verifier's verdict."""
+        if not held:
+            self.failures.append(otherwise)
+
+
+class Trial:
+    """What a scenario works with."""
+
+    def __init__(self, cluster: Cluster, plan: Plan, folder: Path, feed: Feed, fleet: Fleet, witness: Witness) -> None:
+        self.cluster, self.plan, self.folder = cluster, plan, folder
+        self.feed, self.fleet, self.witness = feed, fleet, witness
+        self.drawn = random.Random(plan.seed)
+        self.struck = 0
+        self.under_load = 0  # of those, while records waited
+        self.stalled = False  # something that was waited for never came
+
+    @property
+    def waiting(self) -> int:
+        """Records that have no result yet."""
+        return self.feed.fed - self.witness.decided
+
+    def strike(self) -> None:
+        """Note that a fault strikes now."""
+        self.struck += 1
+        self.under_load += self.waiting > 0
+
+    def pause(self, shortest_s: float, longest_s: float) -> None:
+        """Wait for a time that the seed decides."""
+        time.sleep(self.drawn.uniform(shortest_s, longest_s))
+
+    def wait_until(self, done: Callable[[], bool]) -> bool:
+        """Wait until it is so, as long as anything may still come. Raises Crashing."""
+        came = self.fleet.wait_until(done, STALLED_S)
+        self.stalled |= not came
+        return came
+
+    def wait_for(self, results: int, stalled_s: float = STALLED_S) -> bool:
+        """Wait for so many results, as long as more keep coming."""
+        while (before := self.witness.decided) < results:
+            if not self.fleet.wait_until(lambda n=before: self.witness.decided > n, stalled_s):  # type: ignore[misc]
+                self.stalled = True
+                return False
+        return True
+
+    def wait_for_progress(self) -> bool:
+        """Wait for a result beyond those there are."""
+        return self.wait_for(self.witness.decided + 1)
+
+    def wait_for_all_fed(self) -> bool:
+        """Wait until everything that was fed until now has its result."""
+        fed, now = self.feed.fed, time.time()
+        return self.wait_until(lambda: self.witness.all_decided(fed, now))
+
+    def finish(self, inflicted: str, stalled_s: float = STALLED_S) -> Outcome:
+        """Wait until everything has its result, end all, and judge."""
+        self.feed.close()
+        self.wait_for(self.feed.fed, stalled_s)
+        codes = self.fleet.stop()
+        outcome = Outcome(inflicted, self.witness.report())
+        outcome.require(not self.stalled, "results that were waited for did not come in time")
+        outcome.require(outcome.report["ok"], "the verifier's counts are not all 0")
+        outcome.require(outcome.report["same_twice"], "two readings of the results differ")
+        outcome.require(not any(codes), f"the last workers ended with {codes}")
+        outcome.require(not self.feed.refused, f"{self.feed.refused} records could not be fed")
+        if self.struck:
+            outcome.figures["under_load"] = self.under_load
+        if self.fleet.ended:
+            outcome.figures["ended"] = [
+                f"worker {end.worker}, exit {end.exit_code}: {end.last_words}" for end in self.fleet.ended
+            ]
+        return outcome
+
+
+@contextlib.contextmanager
+def trial(
+    cluster: Cluster,
+    plan: Plan,
+    name: str,
+    *,
+    workers: int,
+    partitions: int,
+    url: str = "",
+    load: Load | None = None,
+    settings: Mapping[str, object] = SETTINGS,
+    module: tuple[str, ...] = ("worker.cli.app",),
+) -> Iterator[Trial]:
+    """Topics and a group that nobody else has, and what runs on them; all of it gone afterwards but the logs."""
+    mine = f"{name}-{uuid.uuid4().hex[:8]}"
+    inbound, findings, rejections = topics = [f"{mine}.{what}" for what in ("inbound", "findings", "rejections")]
+    folder = plan.out / f"{name}-logs"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    own = {
+        "ECG_LOG": url or cluster.url, "ECG_GROUP": mine, "ECG_INBOUND_TOPIC": inbound,
+        "ECG_FINDINGS_TOPIC": findings, "ECG_REJECTIONS_TOPIC": rejections,
+    }  # fmt: skip
+    with contextlib.ExitStack() as parts:
+        parts.enter_context(_topics(cluster, topics, partitions))
+        witness = Witness(cluster.servers, inbound, findings, rejections, folder / "verifier.log")
+        parts.callback(witness.close)
+        feed = Feed(cluster.servers, inbound, plan.seed, load)
+        if plan.amount.records:
+            feed.put(plan.amount.records)
+        fleet = Fleet(workers, folder, {**settings, **own}, module)
+        parts.callback(fleet.close)
+        yield Trial(cluster, plan, folder, feed, fleet, witness)
+
+
+@contextlib.contextmanager
+def _topics(cluster: Cluster, topics: list[str], partitions: int) -> Iterator[None]:
+    """The topics, for as long as they are needed: they are the size of the run."""
+    wanted = {topic: {"num_partitions": partitions, "replication_factor": -1} for topic in topics}
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=cluster.servers)) as admin:
+        admin.create_topics(wanted, timeout_ms=TOPIC_LIMIT_MS)
+        admin.wait_for_topics(topics)
+    cluster.wait_until_whole()
+    yield
+    cluster.wait_until_whole()
+    with contextlib.closing(KafkaAdminClient(bootstrap_servers=cluster.servers)) as admin:
+        admin.delete_topics(topics, timeout_ms=TOPIC_LIMIT_MS)
