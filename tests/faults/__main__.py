@@ -1,10 +1,14 @@
 """Inflicts faults on workers and brokers, and says whether every record still became exactly one result.
 
-    python -m tests.faults NAME      one scenario in full, or less of it with --records, --times, --minutes
-    python -m tests.faults quick     a little of everything, on one cluster
-    python -m tests.faults all       everything in full but the soak, each scenario on a cluster of its own
+    python -m tests.faults NAME...   scenarios in full, or less of them with --records, --times, --minutes, --longest
+    python -m tests.faults quick     a little of everything
+    python -m tests.faults all       everything in full but the soak: `standing`, then `falling`
+    python -m tests.faults standing  where the brokers stay up
+    python -m tests.faults falling   where they do not
     python -m tests.faults cells     the eight cells of kill and terminate
     python -m tests.faults table     what is in the out folder, as Markdown
+
+Whatever is run at once runs on one cluster of three brokers.
 
 Exits 0 if every promise held, 1 if not. Runs on loopback only.
 """
@@ -17,12 +21,12 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from tests.faults.catalogue import BROKERS_FALL, CELLS, SCENARIOS, SOAK
+from tests.faults.catalogue import BROKERS_FALL, GROUPS, SCENARIOS
 from tests.faults.cluster import Cluster, running_cluster
 from tests.faults.row import Row, command, table
 from tests.faults.trial import Amount, Outcome, Plan
@@ -47,27 +51,17 @@ def run(name: str, cluster: Cluster, amount: Amount, seed: int, out: Path) -> bo
     return row.ok
 
 
-def run_each(names: Iterable[str], overrides: dict[str, float], seed: int, out: Path) -> bool:
-    """In full, each on a cluster of its own."""
-    passed = []
-    for name in names:
-        with running_cluster() as cluster:
-            passed.append(run(name, cluster, replace(SCENARIOS[name].full, **overrides), seed, out))  # type: ignore[arg-type]
-    return all(passed)
-
-
-def run_quick(seed: int, out: Path) -> bool:
-    """A little of each on one cluster: first what leaves brokers alone, in lanes beside each other; then the rest."""
+def run_lanes(amounts: Mapping[str, Amount], seed: int, out: Path) -> bool:
+    """On one cluster: first what leaves its brokers alone, in lanes beside each other; then one thing at a time."""
     lanes: dict[int, list[str]] = {}
-    for name, scenario in SCENARIOS.items():
-        if scenario.quick is not None:
-            lanes.setdefault(scenario.lane, []).append(name)
-    falling = lanes.pop(BROKERS_FALL)
+    for name in amounts:
+        lanes.setdefault(SCENARIOS[name].lane, []).append(name)
+    falling = lanes.pop(BROKERS_FALL, [])
 
     with running_cluster() as cluster:
 
         def run_lane(names: list[str]) -> bool:
-            passed = [run(name, cluster, SCENARIOS[name].quick or Amount(), seed, out) for name in names]
+            passed = [run(name, cluster, amounts[name], seed, out) for name in names]
             return all(passed)
 
         passed: list[bool] = []
@@ -94,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tests.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("name", choices=["quick", "all", "cells", "table", *SCENARIOS], metavar="NAME")
+    parser.add_argument("names", nargs="+", choices=["quick", "table", *GROUPS, *SCENARIOS], metavar="NAME")
     parser.add_argument("--records", type=int, help="records put on the topic beforehand")
     parser.add_argument("--times", type=int, help="how often the fault strikes")
     parser.add_argument("--minutes", type=float, help="how long a soak lasts")
@@ -103,19 +97,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    if given.name == "table":
+    if "table" in given.names:
         tell(table(given.out, list(SCENARIOS)).rstrip())
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that brokers and workers end with it in any case
     tell(f"seed {given.seed}")
-    chosen = ("records", "times", "minutes", "longest_s")
-    overrides = {option: vars(given)[option] for option in chosen if vars(given)[option] is not None}
-    groups = {"all": [name for name in SCENARIOS if name != SOAK], "cells": list(CELLS)}
-    if given.name == "quick":
-        passed = run_quick(given.seed, given.out)
-    else:
-        passed = run_each(groups.get(given.name, [given.name]), overrides, given.seed, given.out)
-    sys.exit(not passed)
+    sys.exit(not run_lanes(_amounts(given), given.seed, given.out))
+
+
+def _amounts(given: argparse.Namespace) -> dict[str, Amount]:
+    """How much of what."""
+    if "quick" in given.names:
+        return {name: scenario.quick for name, scenario in SCENARIOS.items() if scenario.quick is not None}
+    names = dict.fromkeys(name for stated in given.names for name in GROUPS.get(stated, [stated]))
+    return {name: _less(SCENARIOS[name].full, given) for name in names}
+
+
+def _less(full: Amount, given: argparse.Namespace) -> Amount:
+    """The full amount, with what was asked for instead where that means anything."""
+    asked = {option: vars(given)[option] for option in ("records", "times", "minutes", "longest_s")}
+    return replace(full, **{option: value for option, value in asked.items() if value and getattr(full, option)})
 
 
 if __name__ == "__main__":

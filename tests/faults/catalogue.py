@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final, Protocol
 
 from tests.faults.cluster import Cluster
+from tests.faults.mutant import BUGS, Bug
 from tests.faults.scenarios.bounces import Signal, Victim, cell
 from tests.faults.scenarios.broker_kills import broker_kills
 from tests.faults.scenarios.burst import burst
@@ -20,6 +21,8 @@ from tests.faults.scenarios.worker_kills import worker_kills
 from tests.faults.scenarios.zombies import zombies
 from tests.faults.trial import Amount, Outcome, Plan
 
+BROKERS_FALL: Final = 0
+
 
 class Run(Protocol):
     """Inflict it on a cluster."""
@@ -29,57 +32,66 @@ class Run(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One row of the table. In a quick look, lanes run beside each other; BROKERS_FALL is all alone."""
+    """One row of the table. Lanes run beside each other on one cluster; where BROKERS_FALL, there is no other lane."""
 
     run: Run
     full: Amount
     quick: Amount | None = None
-    lane: int = 0
+    lane: int = BROKERS_FALL
 
 
-BROKERS_FALL: Final = 0
-
-
-def _cell(number: Signal, victim: Victim, partitions: int, lane: int | None = None) -> Scenario:
+def _cell(number: Signal, victim: Victim, partitions: int, *, quick: bool = False) -> Scenario:
     return Scenario(
         partial(cell, number=number, victim=victim, partitions=partitions),
         full=Amount(records=100_000, times=3),
-        quick=None if lane is None else Amount(records=600, times=1),
-        lane=lane or 0,
+        quick=Amount(records=600, times=1) if quick else None,
+        lane=4 if victim == "worker" else BROKERS_FALL,
     )
 
 
 CELLS: Final[Mapping[str, Scenario]] = MappingProxyType(
     {
-        "sigkill-worker-1": _cell("SIGKILL", "worker", 1, lane=3),
-        "sigkill-worker-9": _cell("SIGKILL", "worker", 9),
-        "sigterm-worker-1": _cell("SIGTERM", "worker", 1),
-        "sigterm-worker-9": _cell("SIGTERM", "worker", 9, lane=2),
+        "sigkill-worker-1": _cell("SIGKILL", "worker", 1),
+        "sigkill-worker-9": _cell("SIGKILL", "worker", 9, quick=True),
+        "sigterm-worker-1": _cell("SIGTERM", "worker", 1, quick=True),
+        "sigterm-worker-9": _cell("SIGTERM", "worker", 9),
         "sigkill-broker-1": _cell("SIGKILL", "broker", 1),
-        "sigkill-broker-9": _cell("SIGKILL", "broker", 9, lane=BROKERS_FALL),
-        "sigterm-broker-1": _cell("SIGTERM", "broker", 1, lane=BROKERS_FALL),
+        "sigkill-broker-9": _cell("SIGKILL", "broker", 9, quick=True),
+        "sigterm-broker-1": _cell("SIGTERM", "broker", 1, quick=True),
         "sigterm-broker-9": _cell("SIGTERM", "broker", 9),
     }
 )
 
 SOAK: Final = "soak"
 
+
+def _mutant(bug: Bug) -> Scenario:
+    return Scenario(partial(mutant, bug=bug), Amount(times=5), Amount(times=2), lane=3)
+
+
 SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
     {
         **CELLS,
-        "worker-kills": Scenario(partial(worker_kills, static=False), Amount(times=100), Amount(times=1), lane=3),
+        "worker-kills": Scenario(partial(worker_kills, static=False), Amount(times=100), Amount(times=1), lane=2),
         "worker-kills-static": Scenario(partial(worker_kills, static=True), Amount(times=100), Amount(times=2), lane=3),
-        "broker-kills": Scenario(broker_kills, Amount(times=20), Amount(times=2), lane=BROKERS_FALL),
+        "broker-kills": Scenario(broker_kills, Amount(times=20), Amount(times=2)),
         "network": Scenario(network, Amount(times=50, longest_s=90), Amount(times=5, longest_s=8), lane=1),
         "zombies": Scenario(zombies, Amount(times=20), Amount(times=1), lane=2),
-        "poison": Scenario(poison, Amount(records=20_000), Amount(records=1000), lane=1),
-        "rolling": Scenario(rolling, Amount(times=5), Amount(times=1), lane=2),
-        "burst": Scenario(burst, Amount(), Amount(), lane=4),
-        "drain": Scenario(drain, Amount(times=100), Amount(times=3), lane=4),
-        "commit-before-publish": Scenario(
-            partial(mutant, bug="commit-before-publish"), Amount(times=5), Amount(times=2), lane=4
-        ),
-        "no-metadata": Scenario(partial(mutant, bug="no-metadata"), Amount(times=5), Amount(times=2), lane=4),
-        SOAK: Scenario(soak, Amount(minutes=240)),
+        "poison": Scenario(poison, Amount(records=20_000), Amount(records=1000), lane=4),
+        "rolling": Scenario(rolling, Amount(times=5), Amount(times=1), lane=3),
+        "burst": Scenario(burst, Amount(), Amount(), lane=1),
+        "drain": Scenario(drain, Amount(times=100), Amount(times=3), lane=3),
+        **{bug: _mutant(bug) for bug in BUGS},
+        SOAK: Scenario(soak, Amount(minutes=240), lane=5),
+    }
+)
+
+_ALL: Final = [name for name in SCENARIOS if name != SOAK]
+GROUPS: Final[Mapping[str, list[str]]] = MappingProxyType(
+    {
+        "all": _ALL,
+        "standing": [name for name in _ALL if SCENARIOS[name].lane != BROKERS_FALL],
+        "falling": [name for name in _ALL if SCENARIOS[name].lane == BROKERS_FALL],
+        "cells": list(CELLS),
     }
 )

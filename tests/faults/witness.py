@@ -27,11 +27,16 @@ class Witness:
         self._waits_since_ms: int | None = None
         self._decided_at: deque[float] = deque(maxlen=KEPT)
         self._report: dict[str, Any] | None = None
-        topics = [f"--inbound={inbound}", f"--findings={findings}", f"--rejections={rejections}"]
-        module = [sys.executable, "-m", "tests.faults.verifier", f"--servers={','.join(servers)}"]
+        where = [
+            f"--servers={','.join(servers)}",
+            f"--inbound={inbound}",
+            f"--findings={findings}",
+            f"--rejections={rejections}",
+        ]
+        module = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.faults.verifier"]
         with log_file.open("ab") as sink:
             self._process = subprocess.Popen(
-                [*module, *topics], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink
+                [*module, *where], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sink
             )  # fmt: skip
         self._thread = threading.Thread(target=self._listen, name="witness", daemon=True)
         self._thread.start()
@@ -56,7 +61,7 @@ class Witness:
         return self._report
 
     def close(self) -> None:
-        """End it, whatever it does. It would end by itself: its input closes with this process."""
+        """End it, whatever it does. The kernel does so if this process, or the thread that began it, ends first."""
         self._process.kill()
         self._process.wait()
         self._thread.join()
