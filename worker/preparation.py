@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
-from typing import Final
+from typing import Any, Final
 
 from adapters.log import Record
 from schemas.ecg import Ecg
@@ -44,9 +44,16 @@ class PreparationPool:
         return self._pool.submit(_prepare_in_time, record, self._decode, self._layout, self._time_limit_s)
 
     def close(self) -> None:
-        """End the processes at once. What they have in hand is of no use to anybody by now."""
-        processes = list(self._pool._processes.values())  # private until Python 3.14, which has `terminate_workers`
+        """End the processes at once. What they have in hand is of no use to anybody by now.
+
+        Python has no way to say so before 3.14. Its own thread reads what the processes send, and this process cannot
+        end before that thread: if one is ended in the middle of sending, the thread waits for the rest for as long as
+        anybody could still write it, which is this process itself until it closes its own end of the pipe.
+        """
+        processes = list(self._pool._processes.values())
+        results: Any = self._pool._result_queue
         self._pool.shutdown(wait=False, cancel_futures=True)
+        results._writer.close()
         for process in processes:
             process.terminate()
 

@@ -85,3 +85,22 @@ def test_no_process_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
     while Path(f"/proc/{child}").exists() and "State:\tZ" not in Path(f"/proc/{child}/status").read_text():
         assert time.monotonic() < deadline, "the child lives on"
         time.sleep(0.05)
+
+
+ENDS = """
+import sys
+from concurrent.futures import wait, FIRST_COMPLETED
+from tests.unit.test_preparation import PreparationPool, behave, layout, record
+if __name__ == "__main__":
+    for _ in range(4):
+        pool = PreparationPool(1, behave, layout())
+        wait([pool.submit(record(b"ok")) for _ in range(pool.room)], return_when=FIRST_COMPLETED)
+        pool.close()
+"""
+
+
+def test_a_process_ends_that_closes_its_pool_in_the_middle_of_work(tmp_path: Path) -> None:
+    script = tmp_path / "ends.py"
+    script.write_text(ENDS)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    assert subprocess.run([sys.executable, script], env=environment, timeout=120, check=False).returncode == 0
