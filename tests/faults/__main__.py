@@ -29,22 +29,23 @@ from typing import Final
 from tests.faults.catalogue import BROKERS_FALL, GROUPS, SCENARIOS
 from tests.faults.cluster import Cluster, running_cluster
 from tests.faults.row import Row, command, table
+from tests.faults.stock import Stock
 from tests.faults.trial import Amount, Outcome, Plan
 
 OUT: Final = Path("build/faults")
 
 
-def run(name: str, cluster: Cluster, amount: Amount, seed: int, out: Path) -> bool:
+def run(name: str, cluster: Cluster, plan: Plan) -> bool:
     """Run a scenario, keep its row, tell it. A failed one leaves the logs of its workers."""
     began = time.monotonic()
     try:
-        outcome = SCENARIOS[name].run(cluster, Plan(amount, seed, out), name)
+        outcome = SCENARIOS[name].run(cluster, plan, name)
     except Exception as error:  # noqa: BLE001 - the other scenarios are still worth running
         traceback.print_exc()
         outcome = Outcome("", {}, failures=[f"it broke off: {type(error).__name__}: {error}"])
-    row = Row.of(name, outcome, command(name, amount, seed), seed, began)
-    row.keep(out)
-    logs = out / f"{name}-logs"
+    row = Row.of(name, outcome, command(name, plan.amount, plan.seed), plan.seed, began)
+    row.keep(plan.out)
+    logs = plan.out / f"{name}-logs"
     if row.ok:
         shutil.rmtree(logs, ignore_errors=True)
     tell(row.line() + ("" if row.ok else f"\n       logs: {logs}\n       again: {row.command}"))
@@ -59,9 +60,10 @@ def run_lanes(amounts: Mapping[str, Amount], seed: int, out: Path) -> bool:
     falling = lanes.pop(BROKERS_FALL, [])
 
     with running_cluster() as cluster:
+        stock = Stock(cluster)
 
         def run_lane(names: list[str]) -> bool:
-            passed = [run(name, cluster, amounts[name], seed, out) for name in names]
+            passed = [run(name, cluster, Plan(amounts[name], seed, out, stock)) for name in names]
             return all(passed)
 
         passed: list[bool] = []

@@ -106,6 +106,7 @@ class Books:
         self.came_in = 0
         self.decided = 0  # coordinates that have a result
         self.repeated = 0  # results beyond those
+        self._moments: set[float] = set()
         self._topic = inbound_topic
         self._pages: dict[int, NDArray[np.void]] = {}
         self._prefixes: dict[int, int] = {}  # of each page, how far everything is decided
@@ -130,6 +131,7 @@ class Books:
         if not row["findings"] and not row["rejections"]:
             self.decided += 1
             row["result_ms"] = result.timestamp_ms
+            self._moments.add(round(result.timestamp_ms / 1000, 1))
         else:
             self.repeated += 1
         count = "rejections" if result.finding_id is None else "findings"
@@ -137,6 +139,11 @@ class Books:
         if result.finding_id is not None:
             row["finding_id"] = int(result.finding_id[:16], 16)
             row["named"] = number_named(result.message_id)
+
+    def take_moments(self) -> list[float]:
+        """When the results that were noted since the last call were written, to a tenth of a second."""
+        taken, self._moments = sorted(self._moments), set()
+        return taken
 
     def waits_since_ms(self) -> int | None:
         """The timestamp of the oldest record without a result; None if all that came in have one."""

@@ -17,6 +17,7 @@ from tests.kafka.broker import Node, free_ports, random_id
 BROKERS: Final = 3
 LOOK_EVERY_S: Final = 0.2
 WHOLE_LIMIT_S: Final = 180.0
+TOPIC_LIMIT_MS: Final = 30_000
 
 # A broker's own way in, and one that it tells clients to reach through a proxy. How long a dead broker goes unnoticed
 # (broker.session.timeout.ms) is Kafka's default, 9 s.
@@ -90,6 +91,20 @@ class Cluster:
         """End all nodes."""
         for node in self.nodes:
             node.kill()
+
+    def create_topics(self, topics: list[str], partitions: int) -> None:
+        """Create topics, and wait until every broker can lead them."""
+        wanted = {topic: {"num_partitions": partitions, "replication_factor": -1} for topic in topics}
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.servers)) as admin:
+            admin.create_topics(wanted, timeout_ms=TOPIC_LIMIT_MS)
+            admin.wait_for_topics(topics)
+        self.wait_until_whole()
+
+    def delete_topics(self, topics: list[str]) -> None:
+        """Delete topics: they are the size of what was run on them."""
+        self.wait_until_whole()
+        with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.servers)) as admin:
+            admin.delete_topics(topics, timeout_ms=TOPIC_LIMIT_MS)
 
     def serves(self, replicas: int = 2) -> bool:
         """Whether every partition, Kafka's own included, has a leader that is up and so many replicas in sync."""

@@ -34,8 +34,9 @@ class Load:
 class Feed:
     """Feeds one topic, in numbers from 0 on. The same seed gives the same records."""
 
-    def __init__(self, servers: Sequence[str], topic: str, seed: int, load: Load | None = None) -> None:
-        self.fed = 0
+    def __init__(self, servers: Sequence[str], topic: str, seed: int, load: Load | None = None, fed: int = 0) -> None:
+        """`fed` is how many records lie there already."""
+        self.fed = fed
         self.refused = 0
         self._topic = topic
         self._drawn = random.Random(seed)

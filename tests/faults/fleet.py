@@ -106,12 +106,19 @@ class Fleet:
         self._workers[number].process.kill()
 
     def terminate(self, number: int) -> tuple[float, int]:
-        """SIGTERM, and wait for the exit: seconds that it took, and the exit code. The worker is started again."""
+        """SIGTERM, and wait for the exit: seconds that it took, and the exit code. The worker is started again.
+
+        One that does not end is killed, which is its exit code then.
+        """
         worker = self._workers[number]
         process, began = worker.process, time.monotonic()
         worker.asked_to_end = True
         process.terminate()
-        code = process.wait(EXIT_LIMIT_S)
+        try:
+            code = process.wait(EXIT_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            worker.signal_all(signal.SIGKILL)
+            code = process.wait()
         return time.monotonic() - began, code
 
     def freeze(self, number: int) -> None:

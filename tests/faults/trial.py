@@ -11,18 +11,19 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from kafka import KafkaAdminClient
-
 from tests.faults.cluster import Cluster
 from tests.faults.feed import Feed, Load
 from tests.faults.fleet import Fleet
+from tests.faults.stock import Stock
 from tests.faults.witness import Witness
 
 # Longer than anything that holds results up for a while: a dead member's session and its open transaction together.
 STALLED_S: Final = 180.0
-TOPIC_LIMIT_MS: Final = 30_000
 
-SETTINGS: Final[Mapping[str, object]] = MappingProxyType({"ECG_ENGINE": "echo", "ECG_PROCESSES": 1})
+# Transactions that wait a little longer hold more, so that more is at stake in each; and two cores carry more workers.
+SETTINGS: Final[Mapping[str, object]] = MappingProxyType(
+    {"ECG_ENGINE": "echo", "ECG_PROCESSES": 1, "ECG_PUBLISH_WAIT_S": 0.5}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Plan:
     amount: Amount
     seed: int
     out: Path
+    stock: Stock
 
 
 @dataclass(slots=True)
@@ -79,6 +81,15 @@ class Trial:
         """Note that a fault strikes now."""
         self.struck += 1
         self.under_load += self.waiting > 0
+
+    def begin(self, per_s: float) -> None:
+        """Feed at this rate from now on, and wait until every worker has partitions and nothing waits long."""
+        self.feed.at_rate(per_s)
+        # One that is told to end before it knows how to just dies, and one that is frozen too early has no work.
+        for worker in range(len(self.fleet)):
+            self.stalled |= not self.fleet.wait_until_ready(worker)
+        self.wait_for(1)
+        self.wait_for_all_fed()
 
     def pause(self, shortest_s: float, longest_s: float) -> None:
         """Wait for a time that the seed decides."""
@@ -143,6 +154,9 @@ def trial(
     """Topics and a group that nobody else has, and what runs on them; all of it gone afterwards but the logs."""
     mine = f"{name}-{uuid.uuid4().hex[:8]}"
     inbound, findings, rejections = topics = [f"{mine}.{what}" for what in ("inbound", "findings", "rejections")]
+    if plan.amount.records:
+        inbound = plan.stock.topic(plan.amount.records, partitions, plan.seed, load)
+        topics.remove(f"{mine}.inbound")
     folder = plan.out / f"{name}-logs"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -154,9 +168,7 @@ def trial(
         parts.enter_context(_topics(cluster, topics, partitions))
         witness = Witness(cluster.servers, inbound, findings, rejections, folder / "verifier.log")
         parts.callback(witness.close)
-        feed = Feed(cluster.servers, inbound, plan.seed, load)
-        if plan.amount.records:
-            feed.put(plan.amount.records)
+        feed = Feed(cluster.servers, inbound, plan.seed, load, fed=plan.amount.records)
         fleet = Fleet(workers, folder, {**settings, **own}, module)
         parts.callback(fleet.close)
         yield Trial(cluster, plan, folder, feed, fleet, witness)
@@ -165,12 +177,6 @@ def trial(
 @contextlib.contextmanager
 def _topics(cluster: Cluster, topics: list[str], partitions: int) -> Iterator[None]:
     """The topics, for as long as they are needed: they are the size of the run."""
-    wanted = {topic: {"num_partitions": partitions, "replication_factor": -1} for topic in topics}
-    with contextlib.closing(KafkaAdminClient(bootstrap_servers=cluster.servers)) as admin:
-        admin.create_topics(wanted, timeout_ms=TOPIC_LIMIT_MS)
-        admin.wait_for_topics(topics)
-    cluster.wait_until_whole()
+    cluster.create_topics(topics, partitions)
     yield
-    cluster.wait_until_whole()
-    with contextlib.closing(KafkaAdminClient(bootstrap_servers=cluster.servers)) as admin:
-        admin.delete_topics(topics, timeout_ms=TOPIC_LIMIT_MS)
+    cluster.delete_topics(topics)

@@ -123,7 +123,7 @@ class Verifier:
         if (books.came_in, books.decided) != self._told:
             self._told, self._told_at = (books.came_in, books.decided), time.monotonic()
             figures = {"came_in": books.came_in, "decided": books.decided, "repeated": books.repeated}
-            tell({"at": time.time(), **figures, "waits_since_ms": books.waits_since_ms()})
+            tell({**figures, "waits_since_ms": books.waits_since_ms(), "moments": books.take_moments()})
 
     def _finish(self, reading: Reading) -> None:
         """Read to the end. Where a transaction is still open that is not the end yet: its outcome is waited for."""

@@ -25,7 +25,7 @@ class Witness:
         self.repeated = 0
         self._came_in = 0
         self._waits_since_ms: int | None = None
-        self._decided_at: deque[float] = deque(maxlen=KEPT)
+        self._moments: deque[float] = deque(maxlen=KEPT)
         self._report: dict[str, Any] | None = None
         where = [
             f"--servers={','.join(servers)}",
@@ -42,8 +42,8 @@ class Witness:
         self._thread.start()
 
     def first_after(self, moment: float) -> float | None:
-        """When the first result after this moment was seen."""
-        return next((at for at in list(self._decided_at) if at > moment), None)
+        """When the first committed result after this moment was written, as it says itself."""
+        return min((at for at in list(self._moments) if at > moment), default=None)
 
     def all_decided(self, fed: int, before: float) -> bool:
         """Whether so many records were seen, and all that came in before this moment have a result."""
@@ -73,7 +73,6 @@ class Witness:
             if "report" in said:
                 self._report = said["report"]
             else:
-                if said["decided"] > self.decided:
-                    self._decided_at.append(said["at"])
+                self._moments.extend(said["moments"])
                 self._waits_since_ms = said["waits_since_ms"]
                 self._came_in, self.decided, self.repeated = said["came_in"], said["decided"], said["repeated"]

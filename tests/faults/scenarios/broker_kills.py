@@ -24,8 +24,7 @@ def broker_kills(cluster: Cluster, plan: Plan, name: str) -> Outcome:
     """Kill one of three at a time. The workers stay up through all of it, and lose no thread on the way."""
     recoveries_s: list[float] = []
     with trial(cluster, plan, name, workers=WORKERS, partitions=PARTITIONS) as here:
-        here.feed.at_rate(PER_S)
-        here.wait_for_all_fed()
+        here.begin(PER_S)
         pids = [here.fleet.pid(worker) for worker in range(WORKERS)]
         threads = [procfs.threads(pid) for pid in pids]
         for _ in range(plan.amount.times):
@@ -39,11 +38,12 @@ def broker_kills(cluster: Cluster, plan: Plan, name: str) -> Outcome:
             lambda: all(procfs.threads(pid) <= count + SPARE_THREADS for pid, count in zip(pids, threads, strict=True)),
             THREADS_SETTLE_S,
         )
+        threads_after = [procfs.threads(pid) for pid in pids]
         outcome = here.finish(f"{here.struck} x SIGKILL to one of {BROKERS} brokers")
         outcome.figures |= {
             "result_after_s": spread(recoveries_s),
             "all_s": recoveries_s,
-            "threads": {"before": threads, "after": [procfs.threads(pid) for pid in pids]},
+            "threads": {"before": threads, "after": threads_after},
         }
         outcome.require(len(recoveries_s) == plan.amount.times, "after a kill no more results came")
         outcome.require(max(recoveries_s, default=0) <= TARGET_S, f"a recovery took longer than {TARGET_S} s")

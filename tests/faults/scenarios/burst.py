@@ -25,8 +25,7 @@ def burst(cluster: Cluster, plan: Plan, name: str) -> Outcome:
     """Usual load, burst, and then nothing more until all is answered."""
     usual = Load({"asked": 1.0}, STAT, "usual")
     with trial(cluster, plan, name, workers=1, partitions=PARTITIONS, load=usual, settings=ENGINE) as here:
-        here.feed.at_rate(BASE_PER_S)
-        here.wait_for_all_fed()
+        here.begin(BASE_PER_S)
         time.sleep(BASE_S)
         here.feed.at_rate(BURST_PER_S, Load({"asked": 1.0}, STAT, "burst"))
         time.sleep(BURST_S)

@@ -20,8 +20,7 @@ def drain(cluster: Cluster, plan: Plan, name: str) -> Outcome:
     exits_s: list[float] = []
     codes: set[int] = set()
     with trial(cluster, plan, name, workers=WORKERS, partitions=PARTITIONS, settings=ENGINE) as here:
-        here.feed.at_rate(PER_S)
-        here.wait_for_all_fed()
+        here.begin(PER_S)
         for nth in range(plan.amount.times):
             if not here.fleet.wait_until_ready(nth % WORKERS):
                 break

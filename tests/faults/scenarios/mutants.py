@@ -19,8 +19,7 @@ def mutant(cluster: Cluster, plan: Plan, name: str, bug: Bug) -> Outcome:
     """Kill the one worker a few times. It fails if the verifier is content."""
     module = ("tests.faults.mutant", bug)
     with trial(cluster, plan, name, workers=1, partitions=PARTITIONS, module=module, settings=ENGINE) as here:
-        here.feed.at_rate(PER_S)
-        here.wait_for_progress()
+        here.begin(PER_S)
         for _ in range(plan.amount.times):
             here.pause(*UP_S)
             here.strike()

@@ -27,8 +27,7 @@ def network(cluster: Cluster, plan: Plan, name: str) -> Outcome:
         closing(Proxies(routes)) as proxies,
         trial(cluster, plan, name, workers=WORKERS, partitions=PARTITIONS, url=cluster.proxied_url) as here,
     ):
-        here.feed.at_rate(PER_S)
-        here.wait_for_all_fed()
+        here.begin(PER_S)
         for fault in _drawn_faults(here.drawn, plan.amount.times):
             here.pause(*PAUSE_S)
             struck = here.drawn.choice([*([port] for port in cluster.proxy_ports), cluster.proxy_ports])

@@ -19,8 +19,7 @@ def rolling(cluster: Cluster, plan: Plan, name: str) -> Outcome:
     codes: set[int] = set()
     returned = 0
     with trial(cluster, plan, name, workers=WORKERS, partitions=PARTITIONS) as here:
-        here.feed.at_rate(PER_S)
-        here.wait_for_all_fed()
+        here.begin(PER_S)
         for turn in range(plan.amount.times * WORKERS):
             worker = turn % WORKERS
             here.strike()

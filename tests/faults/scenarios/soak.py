@@ -27,8 +27,7 @@ MOST_MORE_FILES: Final = 10
 def soak(cluster: Cluster, plan: Plan, name: str) -> Outcome:
     """Feed at a steady rate for so many minutes."""
     with trial(cluster, plan, name, workers=WORKERS, partitions=PARTITIONS, load=Load(WITH_POISON)) as here:
-        here.feed.at_rate(PER_S)
-        here.wait_for_all_fed()
+        here.begin(PER_S)
         samples = _sampled(here, plan.amount.minutes * 60)
         outcome = here.finish(f"{plan.amount.minutes:g} minutes at {PER_S:g} records/s, 1 % poison")
         outcome.figures |= _figures(samples)

@@ -19,8 +19,7 @@ def worker_kills(cluster: Cluster, plan: Plan, name: str, *, static: bool) -> Ou
     recoveries_s: list[float] = []
     settings = {**SETTINGS, "ECG_KAFKA_STATIC_MEMBER": int(static)}
     with trial(cluster, plan, name, workers=WORKERS, partitions=PARTITIONS, settings=settings) as here:
-        here.feed.at_rate(PER_S)
-        here.wait_for_progress()
+        here.begin(PER_S)
         for _ in range(plan.amount.times):
             here.pause(*UP_S)
             here.strike()

@@ -17,8 +17,7 @@ BEYOND_S: Final = (1.0, 8.0)
 def zombies(cluster: Cluster, plan: Plan, name: str) -> Outcome:
     """Freeze one of two in the middle of its work, thaw it when the other has its partitions."""
     with trial(cluster, plan, name, workers=WORKERS, partitions=PARTITIONS) as here:
-        here.feed.at_rate(PER_S)
-        here.wait_for_all_fed()
+        here.begin(PER_S)
         for nth in range(plan.amount.times):
             here.pause(*UP_S)
             chosen = nth % WORKERS
