@@ -1,4 +1,4 @@
-"""One moment by which a thing must be done, and a way to hold calls to it that would wait for ever."""
+"""One moment by which a thing must be done, and ways to go on without calls that would wait for ever."""
 
 import threading
 import time
@@ -26,19 +26,29 @@ class Deadline:
         return self.remaining_s == 0.0
 
 
+def beside(name: str, call: Callable[[], T]) -> Future[T]:
+    """Begin the call in a thread of its own, which does not keep the process from ending.
+
+    Cancelling the outcome succeeds if the thread has not come to the call yet, and then it never will.
+    """
+    outcome: Future[T] = Future()
+
+    def run() -> None:
+        if not outcome.set_running_or_notify_cancel():
+            return
+        try:
+            outcome.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised again where the outcome is taken
+            outcome.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return outcome
+
+
 def within(deadline: Deadline, name: str, call: Callable[[], T]) -> T:
     """What `call` returns or raises, or TimeoutError at the deadline.
 
     The call runs in a thread of its own. If it does not end in time that thread goes on waiting: whoever gives up on it
     must see to it that the call can do no more harm, and preferably that it ends.
     """
-    outcome: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            outcome.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            outcome.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return outcome.result(timeout=deadline.remaining_s)
+    return beside(name, call).result(timeout=deadline.remaining_s)

@@ -32,7 +32,7 @@ from adapters.log_limits import check_messages
 ANSWER_LIMIT_S: Final = 30.0  # for a question about topics, offsets or positions, with the library's own retries
 APPEND_LIMIT_S: Final = 60.0
 READ_POLL_S: Final = 0.5
-CLOSE_LIMIT_S: Final = 10.0
+CLOSE_LIMIT_S: Final = 3.0  # all connections of a log together
 
 
 class KafkaLog:
@@ -149,9 +149,10 @@ class KafkaLog:
         """Close every connection, in bounded time."""
         if self._producer is not None:
             discard(self._producer)  # every append waited for its records: nothing is left to be sent
+        deadline = Deadline(CLOSE_LIMIT_S)
         for client in (self._consumer, self._admin):
             if client is not None:
-                _close(client)
+                _close(client, deadline)
 
     def _settings(self) -> dict[str, Any]:
         return self._options.client_settings(self._servers)
@@ -202,12 +203,12 @@ def _consumer(settings: dict[str, Any]) -> Iterator[Any]:
     try:
         yield consumer
     finally:
-        _close(consumer)
+        _close(consumer, Deadline(CLOSE_LIMIT_S))
 
 
-def _close(client: Any) -> None:
+def _close(client: Any, deadline: Deadline) -> None:
     with suppress(KafkaError, TimeoutError):  # the process gives the sockets back in the end
-        within(Deadline(CLOSE_LIMIT_S), "kafka-close", client.close)
+        within(deadline, "kafka-close", client.close)
 
 
 def _append(producer: Any, messages: Sequence[Message], deadline: Deadline) -> tuple[tuple[TopicPartition, int], ...]:

@@ -24,9 +24,14 @@ from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from adapters.deadline import Deadline, within
 from adapters.kafka_client import Rights, connect, translated
-from adapters.kafka_mends import bring_back_parked_records, keep_finished_joins, tell_when_fenced
+from adapters.kafka_mends import (
+    bring_back_parked_records,
+    keep_finished_joins,
+    read_on_during_rebalances,
+    tell_when_fenced,
+)
 from adapters.kafka_options import MAX_FETCH_BYTES, MAX_RECORD_BYTES, KafkaOptions, Timeouts
-from adapters.kafka_producer import TransactionalProducer
+from adapters.kafka_producer import DISPLACED, TransactionalProducer
 from adapters.log import (
     Fenced,
     LogError,
@@ -161,6 +166,7 @@ class KafkaMember:
             raise
         keep_finished_joins(self._consumer)
         bring_back_parked_records(self._consumer)
+        read_on_during_rebalances(self._consumer)
         tell_when_fenced(self._consumer, self._displaced.set)
         self._consumer.subscribe(topics=list(topics), listener=self._rebalances)
 
@@ -256,7 +262,7 @@ class KafkaMember:
 
     def _refuse_if_displaced(self) -> None:
         if self._displaced.is_set():
-            raise Fenced("another process is this static member now")
+            raise Fenced(DISPLACED)
 
     def _settle(self) -> dict[TopicPartition, Position | None]:
         """Put newly assigned partitions where the group stands. Those the broker is not asked about in time wait."""

@@ -74,3 +74,19 @@ def tell_when_fenced(consumer: Any, tell: Callable[[], None]) -> None:
             raise
 
     coordinator._send_heartbeat_request = send_heartbeat_and_tell
+
+
+def read_on_during_rebalances(consumer: Any) -> None:
+    """A member goes on reading the partitions it has while the group waits for somebody else.
+
+    The library's poll brings nothing while a join is under way. If a member dies and is started again, its join lasts
+    until the dead one's session ends, and so long nobody in the group would read anything. In a cooperative group what
+    a member has stays its own until it is told otherwise, and the broker refuses whoever publishes too late.
+    """
+    coordinator = consumer._coordinator
+    poll = coordinator.poll
+
+    def poll_and_read_on(timeout_ms: float | None = None) -> bool:
+        return bool(poll(timeout_ms=timeout_ms) or consumer.assignment())
+
+    coordinator.poll = poll_and_read_on

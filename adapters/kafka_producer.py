@@ -14,6 +14,7 @@ from typing import Any, Final
 from kafka import KafkaProducer
 from kafka.errors import (
     AuthorizationError,
+    FencedInstanceIdError,
     GroupAuthorizationFailedError,
     InvalidProducerEpochError,
     KafkaError,
@@ -37,6 +38,7 @@ BATCH_BYTES: Final = 1024 * 1024
 # The next transaction often begins while the broker still ends the last one, and is told to try again.
 RETRY_PAUSE_MS: Final = 20
 
+DISPLACED: Final = "another process is this static member now"
 FENCED: Final = "another process has taken over this member's transactional id"
 
 REOPEN_PAUSE_S: Final = 0.5
@@ -102,6 +104,10 @@ class TransactionalProducer:
         deadline = Deadline(self._timeouts.publish_s)
         try:
             within(deadline, "kafka-publish", lambda: _transact(producer, messages, offsets, group, deadline))
+        except FencedInstanceIdError:
+            self._fenced = True
+            self._discard()
+            raise Fenced(DISPLACED) from None
         except (ProducerFencedError, InvalidProducerEpochError):
             if not self._may_have_fenced_ourselves(started):
                 self._fenced = True
@@ -157,11 +163,13 @@ class TransactionalProducer:
             try:
                 with translated("starting a transactional producer", self._rights()):
                     self._start()
+                if self._closed:  # meanwhile: whoever comes next may be using the id already
+                    raise LogUnavailable("the publisher was closed")
                 return
             except LogUnavailable:
                 self._abandoned_a_start = True
                 self._discard()
-                if deadline.expired:
+                if deadline.expired or self._closed:
                     raise
                 time.sleep(REOPEN_PAUSE_S)
             except LogError:

@@ -96,7 +96,7 @@ class Fenced(LogError):
 class Member(Protocol):
     """One member of a consumer group, with the transactional publisher bound to the group's positions.
 
-    All but `publish` belongs to one thread, `publish` to one other; one publish at a time.
+    All but `publish` belongs to one thread; `publish` may be called in any other, one call at a time.
     """
 
     def poll(self, timeout_s: float, max_records: int) -> Polled:

@@ -9,13 +9,14 @@ import hashlib
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Event
 from typing import Final, Protocol
 
 from pydantic import ValidationError
 
+from adapters.deadline import beside
 from adapters.log import Member, Message, Position, PublishFailed, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Coordinates, Finding
@@ -80,7 +81,6 @@ class Deliverer:
         self._settled: dict[tuple[TopicPartition, int], DeliveryRejection | None] = {}
         self._delivering: tuple[list[Read], Future[Undelivered | None]] | None = None
         self._publishing: tuple[list[Read], Future[None]] | None = None
-        self._beside = ThreadPoolExecutor(1, thread_name_prefix="deliver")
         self.progress = Progress()
 
     def run(self, stop: Event, idle_exit_s: float | None = None) -> None:
@@ -90,22 +90,19 @@ class Deliverer:
         """
         began = last_busy = self._clock()
         stop_by: float | None = None
-        try:
-            while True:
-                if stop.is_set() and stop_by is None:
-                    stop_by = self._clock() + self._drain_s
-                self._poll()
-                self._advance(may_begin=stop_by is None)
-                now = self._clock()
-                self._report(draining=stop_by is not None)
-                if stop_by is not None and (not self._in_hand() or now >= stop_by):
-                    return
-                if self._in_hand() or self._waiting or (not self._assignments and now - began < JOIN_S):
-                    last_busy = now
-                if idle_exit_s is not None and now - last_busy >= idle_exit_s:
-                    return
-        finally:
-            self._beside.shutdown(wait=False, cancel_futures=True)
+        while True:
+            if stop.is_set() and stop_by is None:
+                stop_by = self._clock() + self._drain_s
+            self._poll()
+            self._advance(may_begin=stop_by is None)
+            now = self._clock()
+            self._report(draining=stop_by is not None)
+            if stop_by is not None and (not self._in_hand() or now >= stop_by):
+                return
+            if self._in_hand() or self._waiting or (not self._assignments and now - began < JOIN_S):
+                last_busy = now
+            if idle_exit_s is not None and now - last_busy >= idle_exit_s:
+                return
 
     def _report(self, *, draining: bool) -> None:
         self.progress.assigned_partitions = len(self._assignments)
@@ -155,7 +152,7 @@ class Deliverer:
         if finding is None or batch[-1].place in self._settled:
             self._publish(batch)
         else:
-            self._delivering = batch, self._beside.submit(self._deliver, finding)
+            self._delivering = batch, beside("deliver", lambda: self._deliver(finding))
 
     def _next_batch(self) -> list[Read]:
         """Everything up to the next flagged finding: what needs no delivery is passed by with it."""
@@ -196,7 +193,7 @@ class Deliverer:
         # In order of reading, so that of several offsets of one partition the last counts.
         positions = {read.record.topic_partition: Position(read.record.offset + 1) for read in ours}
         messages = [self._seal(read, rejection) for read in ours if (rejection := self._settled.get(read.place))]
-        self._publishing = ours, self._beside.submit(self._member.publish, messages, positions)
+        self._publishing = ours, beside("publish", lambda: self._member.publish(messages, positions))
 
     def _end_publish(self) -> None:
         """Take note of a transaction that ended; after a failed one begin again from the committed positions."""

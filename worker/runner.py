@@ -8,10 +8,11 @@ exception comes out of `run` and ends the process.
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
+from adapters.deadline import beside
 from adapters.log import Member, Message, PublishFailed, TopicPartition
 from schemas.finding import Finding
 from schemas.rejection import Rejection
@@ -74,7 +75,6 @@ class Runner:
         self._paused: frozenset[TopicPartition] = frozenset()
         self._finished: list[Work] = []
         self._publishing: tuple[list[Work], Future[float]] | None = None
-        self._publisher = ThreadPoolExecutor(1, thread_name_prefix="publish")
         self._held_bytes = 0
         self._full = False
 
@@ -84,23 +84,20 @@ class Runner:
         What was read and not begun by then is left to whoever has the partition next.
         """
         began = last_busy = self._clock()
-        try:
-            while True:
-                stopping = stop.is_set()
-                self._poll(reading=not stopping)
-                self._advance(may_begin=not stopping or stop.finish_line)
-                self._publish_if_due(at_once=stopping)
-                self._look_at_partitions()
-                now = self._clock()
-                self._report(now, draining=stopping)
-                if stopping and (self._at_rest(stop) or stop.deadline.remaining_s <= LEAVE_S):
-                    return
-                if self._in_hand() or (not self._ledger.assigned and now - began < JOIN_S):
-                    last_busy = now
-                if idle_exit_s is not None and now - last_busy >= idle_exit_s:
-                    return
-        finally:
-            self._publisher.shutdown(wait=False, cancel_futures=True)
+        while True:
+            stopping = stop.is_set()
+            self._poll(reading=not stopping)
+            self._advance(may_begin=not stopping or stop.finish_line)
+            self._publish_if_due(at_once=stopping)
+            self._look_at_partitions()
+            now = self._clock()
+            self._report(now, draining=stopping)
+            if stopping and (self._at_rest(stop) or stop.deadline.remaining_s <= LEAVE_S):
+                return
+            if self._in_hand() or (not self._ledger.assigned and now - began < JOIN_S):
+                last_busy = now
+            if idle_exit_s is not None and now - last_busy >= idle_exit_s:
+                return
 
     def _at_rest(self, stop: Stop) -> bool:
         """Whether nothing is left that will be finished or published before the end."""
@@ -201,7 +198,7 @@ class Runner:
             self._member.publish(messages, positions)
             return time.monotonic() - began
 
-        self._publishing = batch, self._publisher.submit(publish)
+        self._publishing = batch, beside("publish", publish)
 
     def _due(self) -> bool:
         """Whether a transaction should begin: enough results, an old one, or one that somebody waits for."""

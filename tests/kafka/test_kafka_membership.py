@@ -3,15 +3,17 @@
 import time
 from contextlib import closing
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import NewTopic
 from kafka.structs import MemberState
 
+from adapters.kafka_member import KafkaMember
 from adapters.kafka_mends import keep_finished_joins
 from adapters.kafka_options import KafkaOptions, Timeouts
-from adapters.log import Fenced, Message
+from adapters.log import Fenced, Message, Position
 from adapters.logs import open_log
 from tests.contract.worker import Worker, joined, poll_until, read_all
 from tests.kafka.helpers import unique, wait_for
@@ -53,6 +55,37 @@ def test_a_leader_whose_join_ends_between_two_polls_stays_in_its_group(kafka_url
                 consumer.poll(1)
             # Once the library's own consumer gets both, its bug is mended and so much of `keep_finished_joins` can go.
             assert (len(consumer.assignment()) == 2) == mended
+
+
+def _consumer(worker: Worker) -> Any:
+    assert isinstance(worker.member, KafkaMember)
+    return worker.member._consumer
+
+
+def test_a_member_reads_on_while_the_group_waits_for_a_dead_one(kafka_url: str) -> None:
+    topic, results, group = unique("inbound"), unique("results"), unique("group")
+    with closing(open_log(kafka_url, DYNAMIC)) as log:
+        log.create_topics({topic: 4, results: 1})
+        with joined(log, group, topic, "reads-on") as reads_on:
+            dead = Worker(log, group, topic, "dead")
+            poll_until(lambda: len(reads_on.owned) == len(dead.owned) == 2, reads_on, dead)
+            _consumer(dead)._coordinator._disable_heartbeat()
+            with joined(log, group, topic, "started-again") as again:
+                began = time.monotonic()
+                joining = lambda: _consumer(reads_on).group_metadata().state != MemberState.STABLE  # noqa: E731
+                poll_until(joining, reads_on, again)
+                log.append([Message(topic, b"%d" % n, b"ecg") for n in range(40)])
+                mine = {partition: log.bounds(partition)[1] for partition in reads_on.owned}
+                poll_until(lambda: len(reads_on.records) == sum(mine.values()), reads_on, again)
+                reads_on.echo(results)
+                assert time.monotonic() - began < DYNAMIC.timeouts.session_s - 1, (
+                    "they came when the dead one was given up"
+                )
+                assert {partition: log.committed(group, partition) for partition in mine} == {
+                    partition: Position(end) for partition, end in mine.items()
+                }
+                poll_until(lambda: len(reads_on.owned) == len(again.owned) == 2, reads_on, again)
+            dead.member.close()
 
 
 def test_a_dynamic_member_that_closes_hands_its_partitions_over_at_once(kafka_url: str) -> None:

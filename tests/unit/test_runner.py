@@ -2,20 +2,21 @@
 
 import time
 from collections import deque
-from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from adapters.deadline import Deadline
+from adapters.deadline import Deadline, beside
 from adapters.log import Message, Polled, Position, PublishFailed, Record, TopicPartition
 from schemas.ecg import Priority
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from tests.unit import results
 from worker import metrics, partition_watch
+from worker import runner as runner_module
 from worker.breaker import TooManyRejections
 from worker.case import Case
 from worker.engine.answer import Answer, Question
@@ -162,23 +163,22 @@ def test_a_failed_transaction_is_done_again_from_the_committed_position() -> Non
     assert runner.progress.committed == 3
 
 
-def test_a_transaction_that_has_not_begun_is_given_up_when_partitions_change_hands() -> None:
-    class NeverIdle(ThreadPoolExecutor):
-        """Holds the first submission back for good."""
+def test_a_transaction_that_has_not_begun_is_given_up_when_partitions_change_hands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun: list[str] = []
 
-        held = 0
+    def late(name: str, call: Callable[[], Any]) -> Future[Any]:
+        """Never comes to its first call."""
+        begun.append(name)
+        return Future() if len(begun) == 1 else beside(name, call)
 
-        def submit(self, *arguments: Any, **more: Any) -> Future[Any]:
-            self.held += 1
-            return Future() if self.held == 1 else super().submit(*arguments, **more)
-
+    monkeypatch.setattr(runner_module, "beside", late)
     stop = Stop(grace_s=8)
     script = [Polled(assigned={TP: None}), Polled(records(2)), Polled(), Polled(revoked=frozenset({TP}))]
     member = ScriptedMember(script, stop)
     member.on_rewind = [Polled(assigned={TP: None}), Polled(records(2))]
-    runner = Runner(member, stages(), QUICK)
-    runner._publisher = NeverIdle(1)
-    runner.run(stop)
+    Runner(member, stages(), QUICK).run(stop)
     assert member.rewinds == 1
     assert published_ids(member) == ["0-2"]
 
