@@ -1,7 +1,7 @@
 """What a group consumer of kafka-python 3.0.12 does wrong and a worker cannot live with, each mended on its own.
 
-Every mend replaces one function of one consumer, and has a test that fails without it and tells when the library no
-longer needs it. `docs/upstream/kafka-python.md` describes each for the library's maintainers.
+Every mend replaces one function of one consumer, and has a test that fails without it (tests/kafka/). What a maintainer
+of the library wants to know of each is in `docs/upstream/kafka-python.md`.
 """
 
 from collections.abc import Callable

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from adapters.kafka import CLOSE_LIMIT_S
-from adapters.kafka_options import Timeouts
 from deploy.checks.render import Document, only
-from worker.cli.wiring import _kafka_options
+from worker.cli.wiring import ENGINE_CLOSE_S, _kafka_options
 from worker.health import HealthServer
 from worker.settings import Settings
 
@@ -81,7 +80,7 @@ def test_probes_ask_what_the_worker_answers(found: list[Document], monkeypatch: 
 
 
 def test_the_grace_period_fits_the_drain(found: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
-    after_drain_s = Timeouts().publish_s + CLOSE_LIMIT_S
+    after_drain_s = ENGINE_CLOSE_S + CLOSE_LIMIT_S
     assert pod(found)["terminationGracePeriodSeconds"] > settings(found, monkeypatch).drain_s + after_drain_s
 
 
