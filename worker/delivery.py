@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from pydantic import ValidationError
 
 from adapters.deadline import beside
-from adapters.log import Member, Message, Position, PublishFailed, Record, TopicPartition
+from adapters.log import Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Coordinates, Finding
 from worker import metrics
@@ -93,13 +93,13 @@ class Deliverer:
         while True:
             if stop.is_set() and stop_by is None:
                 stop_by = self._clock() + self._drain_s
-            self._poll()
+            came = self._poll()
             self._advance(may_begin=stop_by is None)
             now = self._clock()
             self._report(draining=stop_by is not None)
             if stop_by is not None and (not self._in_hand() or now >= stop_by):
                 return
-            if self._in_hand() or self._waiting or (not self._assignments and now - began < JOIN_S):
+            if came or self._in_hand() or self._waiting or (not self._assignments and now - began < JOIN_S):
                 last_busy = now
             if idle_exit_s is not None and now - last_busy >= idle_exit_s:
                 return
@@ -113,7 +113,8 @@ class Deliverer:
     def _in_hand(self) -> bool:
         return self._delivering is not None or self._publishing is not None
 
-    def _poll(self) -> None:
+    def _poll(self) -> bool:
+        """Take note of what the log has for us; False if that was nothing."""
         room = _MAX_WAITING - len(self._waiting)
         self._pause(frozenset(self._assignments) if room <= 0 else frozenset())
         polled = self._member.poll(POLL_BUSY_S if self._in_hand() else POLL_IDLE_S, max(room, 1))
@@ -121,6 +122,7 @@ class Deliverer:
             self._reassign(polled.revoked, frozenset(polled.assigned))
         for record in polled.records:
             self._waiting.append(Read(record, self._assignments[record.topic_partition], _parse(record)))
+        return polled != Polled()
 
     def _pause(self, wanted: frozenset[TopicPartition]) -> None:
         if to_pause := wanted - self._paused:

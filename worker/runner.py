@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from adapters.deadline import beside
-from adapters.log import Member, Message, PublishFailed, TopicPartition
+from adapters.log import Member, Message, Polled, PublishFailed, TopicPartition
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from worker import metrics
@@ -86,7 +86,7 @@ class Runner:
         began = last_busy = self._clock()
         while True:
             stopping = stop.is_set()
-            self._poll(reading=not stopping)
+            came = self._poll(reading=not stopping)
             self._advance(may_begin=not stopping or stop.finish_line)
             self._publish_if_due(at_once=stopping)
             self._look_at_partitions()
@@ -94,7 +94,7 @@ class Runner:
             self._report(now, draining=stopping)
             if stopping and (self._at_rest(stop) or stop.deadline.remaining_s <= LEAVE_S):
                 return
-            if self._in_hand() or (not self._ledger.assigned and now - began < JOIN_S):
+            if came or self._in_hand() or (not self._ledger.assigned and now - began < JOIN_S):
                 last_busy = now
             if idle_exit_s is not None and now - last_busy >= idle_exit_s:
                 return
@@ -104,7 +104,8 @@ class Runner:
         open_work = len(self._workshop) if stop.finish_line else self._workshop.begun
         return open_work == 0 and self._publishing is None
 
-    def _poll(self, *, reading: bool) -> None:
+    def _poll(self, *, reading: bool) -> bool:
+        """Take note of what the log has for us; False if that was nothing."""
         room = self._limits.read_ahead - self._in_hand()
         self._pause_where_full(reading=reading, room=room)
         busy = bool(self._workshop.begun or self._finished or self._publishing)
@@ -121,6 +122,7 @@ class Runner:
             if ledger is not None:
                 self._workshop.add(record, ledger)
                 self._held_bytes += len(record.value)
+        return polled != Polled()
 
     def _pause_where_full(self, *, reading: bool, room: int) -> None:
         """Pause everything when too much is in hand, else only the partitions that have more than their share of it."""
