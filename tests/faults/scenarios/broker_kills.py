@@ -11,7 +11,7 @@ from tests.faults.trial import Outcome, Plan, Trial, trial
 
 WORKERS: Final = 2
 PARTITIONS: Final = 9
-PER_S: Final = 20.0
+PER_S: Final = 10.0
 DOWN_S: Final = (2.0, 10.0)
 UP_S: Final = (1.0, 5.0)
 TARGET_S: Final = 5.0

@@ -8,7 +8,7 @@ from tests.faults.trial import SETTINGS, Outcome, Plan, trial
 
 WORKERS: Final = 2
 PARTITIONS: Final = 9
-PER_S: Final = 20.0
+PER_S: Final = 10.0
 UP_S: Final = (0.5, 2.0)
 TARGET_P99_S: Final = 30.0
 # Slow enough for questions to be open at any moment: twice as fast as they come in.

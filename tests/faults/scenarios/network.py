@@ -13,7 +13,7 @@ from tests.faults.trial import Outcome, Plan, trial
 
 WORKERS: Final = 2
 PARTITIONS: Final = 9
-PER_S: Final = 10.0
+PER_S: Final = 5.0
 SHORTEST_S: Final = 5.0
 PAUSE_S: Final = (2.0, 5.0)
 

@@ -8,7 +8,7 @@ from tests.faults.trial import Outcome, Plan, trial
 
 WORKERS: Final = 3
 PARTITIONS: Final = 9
-PER_S: Final = 20.0
+PER_S: Final = 10.0
 LONGEST_GAP_S: Final = 10.0
 SETTLED_S: Final = (1.0, 2.0)
 

@@ -16,7 +16,7 @@ from tests.faults.trial import Outcome, Plan, Trial, trial
 
 WORKERS: Final = 2
 PARTITIONS: Final = 9
-PER_S: Final = 10.0
+PER_S: Final = 5.0
 SAMPLE_EVERY_S: Final = 10.0
 WARM_S: Final = 600.0
 # A worker that grows by this much for a year still fits its memory.

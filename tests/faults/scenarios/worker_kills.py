@@ -9,7 +9,7 @@ from tests.faults.trial import SETTINGS, Outcome, Plan, trial
 
 WORKERS: Final = 3
 PARTITIONS: Final = 9
-PER_S: Final = 15.0
+PER_S: Final = 6.0
 AFTERMATH_S: Final = 1.0
 UP_S: Final = (0.5, 5.0)  # from the last kill's recovery to the next kill
 

@@ -8,7 +8,7 @@ from tests.faults.trial import Outcome, Plan, trial
 
 WORKERS: Final = 2
 PARTITIONS: Final = 9
-PER_S: Final = 15.0
+PER_S: Final = 6.0
 UP_S: Final = (1.0, 4.0)
 GIVEN_UP_S: Final = max(Timeouts().session_s, Timeouts().transaction_s)
 BEYOND_S: Final = (1.0, 8.0)
