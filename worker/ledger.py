@@ -31,7 +31,6 @@ class PartitionLedger:
         self._done = set(_decode(committed)) if committed else set[int]()
         self._pending = deque[int]()  # offsets taken, in order, from the first one that is open
         self._open = 0
-        self._finished = 0
 
     def take(self, offset: int) -> bool:
         """Note that a record was read. False if it is done already and must not be worked on again."""
@@ -51,7 +50,6 @@ class PartitionLedger:
             return False
         self._done.add(offset)
         self._open -= 1
-        self._finished += 1
         return True
 
     @property
@@ -65,9 +63,9 @@ class PartitionLedger:
         return self._next - self._base() >= _FULL_SPAN
 
     @property
-    def progress(self) -> tuple[int, int]:
-        """What changes whenever something is read or finished."""
-        return self._next, self._finished
+    def next(self) -> int:
+        """What is to be read next."""
+        return self._next
 
     def position(self) -> Position:
         """What to commit: everything before the first open record, and the finished ones after it."""

@@ -11,7 +11,9 @@ FINDINGS: Final = Counter("ecg_findings_total", "Findings committed, by verdict.
 FLAGS: Final = Counter("ecg_flags_raised_total", "Findings committed with their flag raised.")
 REJECTIONS: Final = Counter("ecg_rejections_total", "Rejections committed, by reason code.", ["reason"])
 TRANSACTIONS: Final = Counter("ecg_transactions_total", "Transactions, by outcome.", ["outcome"])
-VOID_RECORDS: Final = Counter("ecg_void_records_total", "Records dropped because their partition was taken away.")
+VOID_RECORDS: Final = Counter(
+    "ecg_void_records_total", "Records dropped, to be read again: their partition was taken away, or a commit failed."
+)
 IN_FLIGHT: Final = Gauge("ecg_in_flight_records", "Records being prepared or asked about.")
 READ_AHEAD: Final = Gauge("ecg_read_ahead_records", "Records read and not begun.")
 ASSIGNED: Final = Gauge("ecg_assigned_partitions", "Partitions that are this worker's.")

@@ -23,7 +23,7 @@ from worker.health import Progress
 from worker.ledger import Ledger
 from worker.logs import get_logger
 from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
-from worker.partition_watch import PartitionWatch
+from worker.progress_watch import ProgressWatch
 from worker.stop import Stop
 from worker.workshop import Stages, Work, Workshop
 
@@ -46,7 +46,7 @@ class Limits:
     publish_records      results that make a transaction due; `publish_wait_s`: the age of the oldest that does
     transaction_records  results in one transaction, so that it is over in time
     rejected_share       how much of the last results may be rejections; 1 for any
-    stuck_s              how long a partition with work in it may stand still
+    stuck_s              how long a partition, a transaction or a preparation may stand still
     """
 
     in_flight: int = 64
@@ -71,7 +71,7 @@ class Runner:
         self._ledger = Ledger()
         self._workshop = Workshop(stages, limits.in_flight)
         self._breaker = Breaker(limits.rejected_share)
-        self._watch = PartitionWatch(limits.stuck_s)
+        self._watch = ProgressWatch(limits.stuck_s)
         self._paused: frozenset[TopicPartition] = frozenset()
         self._finished: list[Work] = []
         self._publishing: tuple[list[Work], Future[float]] | None = None
@@ -89,7 +89,7 @@ class Runner:
             came = self._poll(reading=not stopping)
             self._advance(may_begin=not stopping or stop.finish_line)
             self._publish_if_due(at_once=stopping)
-            self._look_at_partitions()
+            self._watch_progress()
             now = self._clock()
             self._report(now, draining=stopping)
             if stopping and (self._at_rest(stop) or stop.deadline.remaining_s <= LEAVE_S):
@@ -183,7 +183,7 @@ class Runner:
         self._held_bytes -= sum(len(work.record.value) for work in works)
         if void and works:
             metrics.VOID_RECORDS.inc(len(works))
-            log.info("records void after a change of assignment", count=len(works))
+            log.info("records in hand are void", count=len(works))
 
     def _publish_if_due(self, *, at_once: bool) -> None:
         self._end_publish()
@@ -241,9 +241,17 @@ class Runner:
         _count(batch)
         log.info("committed", count=len(batch), commit_ms=round(duration_s * 1000, 1), in_flight=self._in_hand())
 
-    def _look_at_partitions(self) -> None:
-        if self._watch.due:
-            self._watch.look(self._ledger.partitions, self._member.behind())
+    def _watch_progress(self) -> None:
+        if not self._watch.due:
+            return
+        reading = {p: ledger.next for p, ledger in self._ledger.partitions.items() if p not in self._paused}
+        self._watch.look(
+            reading,
+            self._member.behind(),
+            committed=self.progress.committed,
+            results=len(self._finished) + (len(self._publishing[0]) if self._publishing else 0),
+            preparing_since=self._workshop.preparing_since,
+        )
 
     def _report(self, now: float, *, draining: bool) -> None:
         progress = self.progress

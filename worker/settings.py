@@ -74,7 +74,9 @@ class Settings(BaseSettings):
     rejected_share: float = Field(
         0.5, gt=0, le=1, description="a worker ends if more of its last results were rejections; 1: never"
     )
-    stuck_s: float = Field(300.0, gt=0, description="a worker ends if a partition stands still for so long")
+    stuck_s: float = Field(
+        300.0, gt=0, description="a worker ends if a partition, a transaction or a preparation stands still for so long"
+    )
     drain_s: float = Field(25.0, ge=0, description="how long SIGTERM may take, from the signal to the exit")
     health_port: int | None = Field(None, ge=0, le=65535, description="serve probes and metrics here; 0: any free port")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -66,6 +66,7 @@ class Work:
     ledger: PartitionLedger
     priority: Priority
     read_at: float = field(default_factory=time.monotonic)
+    begun_at: float = 0.0
     case: Case | None = None
     result: Finding | Rejection | None = None
     finished_at: float = 0.0
@@ -98,6 +99,11 @@ class Workshop:
         """What is neither in line nor finished."""
         return len(self._preparing) + len(self._prepared) + len(self._asked)
 
+    @property
+    def preparing_since(self) -> float | None:
+        """Since when the oldest record that is being prepared has been; None if none is."""
+        return self._preparing[0][0].begun_at if self._preparing else None
+
     def add(self, record: Record, ledger: PartitionLedger) -> Work:
         """Put a record in line."""
         work = Work(record, ledger, self._stages.priority(record))
@@ -122,6 +128,7 @@ class Workshop:
     def _begin(self) -> None:
         while self._line and self.begun < self._begun_at_most and len(self._preparing) < self._stages.preparation.room:
             work = self._line.take()
+            work.begun_at = time.monotonic()
             self._preparing.append((work, self._stages.preparation.submit(work.record)))
 
     def _end_preparations(self) -> None:

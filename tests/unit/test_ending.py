@@ -1,17 +1,17 @@
-"""What ends a worker, and by when: the stop, the breaker, the watch on partitions, the watchdog."""
+"""What ends a worker, and by when: the stop, the breaker, the watch on progress, the watchdog."""
 
 import os
 import subprocess
 import sys
 import threading
 import time
+from typing import Any
 
 import pytest
 
-from adapters.log import Position, TopicPartition
+from adapters.log import TopicPartition
 from worker.breaker import LEAST, WINDOW, Breaker, TooManyRejections
-from worker.ledger import PartitionLedger
-from worker.partition_watch import PartitionStuck, PartitionWatch
+from worker.progress_watch import ProgressWatch, Stuck
 from worker.stop import Stop
 from worker.watchdog import Watchdog
 
@@ -66,42 +66,51 @@ def clock() -> Clock:
     return Clock()
 
 
-def look(watch: PartitionWatch, clock: Clock, ledger: PartitionLedger, behind: int) -> None:
+def look(watch: ProgressWatch, clock: Clock, at: int = 5, behind: int = 0, **more: Any) -> None:
     clock.now += 20
     assert watch.due
-    watch.look({TP: ledger}, {TP: behind})
+    watch.look({TP: at}, {TP: behind}, **{"committed": 0, "results": 0, "preparing_since": None, **more})
     assert not watch.due
 
 
-def test_a_partition_with_more_to_read_that_brings_nothing_is_stuck(clock: Clock) -> None:
-    watch, ledger = PartitionWatch(60, clock), PartitionLedger(Position(5))
+def test_a_partition_that_brings_nothing_though_there_is_more_is_stuck(clock: Clock) -> None:
+    watch = ProgressWatch(60, clock)
     for _ in range(3):
-        look(watch, clock, ledger, behind=7)
-    with pytest.raises(PartitionStuck, match="inbound/0 has not moved for 60 s"):
-        look(watch, clock, ledger, behind=7)
+        look(watch, clock, behind=7)
+    with pytest.raises(Stuck, match="inbound/0 brings no records, though there are some, for 60 s"):
+        look(watch, clock, behind=7)
 
 
-def test_a_record_that_is_never_finished_is_noticed_too(clock: Clock) -> None:
-    watch, ledger = PartitionWatch(60, clock), PartitionLedger(Position(5))
-    ledger.take(5)
+def test_results_that_cannot_be_committed_are_noticed(clock: Clock) -> None:
+    watch = ProgressWatch(60, clock)
+    look(watch, clock, committed=3)
+    for _ in range(2):
+        look(watch, clock, committed=3, results=2)
+    with pytest.raises(Stuck, match="nothing is committed"):
+        look(watch, clock, committed=3, results=2)
+
+
+def test_a_record_that_stays_in_preparation_is_noticed(clock: Clock) -> None:
+    watch = ProgressWatch(60, clock)
     for _ in range(3):
-        look(watch, clock, ledger, behind=0)
-    with pytest.raises(PartitionStuck):
-        look(watch, clock, ledger, behind=0)
+        look(watch, clock, preparing_since=0.5)
+    with pytest.raises(Stuck, match="being prepared"):
+        look(watch, clock, preparing_since=0.5)
 
 
-def test_a_partition_that_moves_or_has_nothing_to_do_is_not_stuck(clock: Clock) -> None:
-    watch, idle, slow = PartitionWatch(60, clock), PartitionLedger(None), PartitionLedger(None)
-    for offset in range(20):
-        look(watch, clock, idle, behind=0)
-        slow.take(offset)
-        look(watch, clock, slow, behind=1000)
+def test_what_moves_or_has_nothing_to_do_is_not_stuck(clock: Clock) -> None:
+    watch = ProgressWatch(60, clock)
+    for turn in range(20):
+        look(watch, clock, at=turn, behind=1000, committed=turn, results=9, preparing_since=clock.now)
+    for _ in range(20):
+        look(watch, clock)
 
 
-def test_a_partition_that_came_back_begins_anew(clock: Clock) -> None:
-    watch = PartitionWatch(60, clock)
-    for _ in range(10):
-        look(watch, clock, PartitionLedger(Position(5)), behind=7)
+def test_records_that_wait_for_a_slow_engine_are_not_stuck(clock: Clock) -> None:
+    watch = ProgressWatch(60, clock)
+    for _ in range(20):  # everything was read ahead and is paused
+        clock.now += 20
+        watch.look({}, {TP: 1000}, committed=0, results=0, preparing_since=None)
 
 
 def test_the_watchdog_says_what_stalled_and_ends_the_process() -> None:

@@ -15,13 +15,13 @@ from schemas.ecg import Priority
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from tests.unit import results
-from worker import metrics, partition_watch
+from worker import metrics, progress_watch
 from worker import runner as runner_module
 from worker.breaker import TooManyRejections
 from worker.case import Case
 from worker.engine.answer import Answer, Question
 from worker.ledger import PartitionLedger
-from worker.partition_watch import PartitionStuck
+from worker.progress_watch import Stuck
 from worker.runner import Limits, Runner
 from worker.stop import Stop
 from worker.workshop import Stages
@@ -358,9 +358,9 @@ def test_records_in_hand_of_a_partition_that_was_taken_away_are_counted() -> Non
 
 
 def test_a_partition_that_stands_still_ends_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(partition_watch, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(progress_watch, "LOOK_EVERY_S", 0.02)
     stop = Stop(grace_s=8)
     member = ScriptedMember([Polled(assigned={TP: None})], Stop(8))
     member.behind = lambda: {TP: 9}  # type: ignore[method-assign]
-    with pytest.raises(PartitionStuck):
+    with pytest.raises(Stuck):
         Runner(member, stages(), replace(QUICK, stuck_s=0.1)).run(stop)
