@@ -52,7 +52,7 @@ class Limits:
     in_flight: int = 64
     read_ahead: int = 2000
     read_ahead_bytes: int = 256 * 1024 * 1024
-    publish_records: int = 16
+    publish_records: int = 100
     publish_wait_s: float = 0.2
     transaction_records: int = 500
     rejected_share: float = 0.5

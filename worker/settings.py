@@ -69,7 +69,7 @@ class Settings(BaseSettings):
     )
     read_ahead_bytes: int = Field(256 * 1024 * 1024, ge=1, description="their payloads together")
     batch_wait_s: float = Field(0.05, ge=0, description="how long the oldest question waits for a fuller batch")
-    publish_records: int = Field(16, ge=1, description="results that make a transaction due; one STAT result does")
+    publish_records: int = Field(100, ge=1, description="results that make a transaction due; one STAT result does")
     publish_wait_s: float = Field(0.2, ge=0, description="age of the oldest result that makes a transaction due")
     rejected_share: float = Field(
         0.5, gt=0, le=1, description="a worker ends if more of its last results were rejections; 1: never"

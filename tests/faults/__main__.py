@@ -8,7 +8,7 @@
     python -m tests.faults cells     the eight cells of kill and terminate
     python -m tests.faults table     what is in the out folder, as Markdown
 
-Whatever is run at once runs on one cluster of three brokers.
+Whatever is run at once runs on one cluster, of three brokers unless told otherwise.
 
 Exits 0 if every promise held, 1 if not. Runs on loopback only.
 """
@@ -43,7 +43,7 @@ def run(name: str, cluster: Cluster, plan: Plan) -> bool:
     except Exception as error:  # noqa: BLE001 - the other scenarios are still worth running
         traceback.print_exc()
         outcome = Outcome("", {}, failures=[f"it broke off: {type(error).__name__}: {error}"])
-    row = Row.of(name, outcome, command(name, plan.amount, plan.seed), plan.seed, began)
+    row = Row.of(name, outcome, command(name, plan.amount, len(cluster.nodes), plan.seed), plan.seed, began)
     row.keep(plan.out)
     logs = plan.out / f"{name}-logs"
     if row.ok:
@@ -52,14 +52,14 @@ def run(name: str, cluster: Cluster, plan: Plan) -> bool:
     return row.ok
 
 
-def run_lanes(amounts: Mapping[str, Amount], seed: int, out: Path) -> bool:
+def run_lanes(amounts: Mapping[str, Amount], brokers: int, seed: int, out: Path) -> bool:
     """On one cluster: first what leaves its brokers alone, in lanes beside each other; then one thing at a time."""
     lanes: dict[int, list[str]] = {}
     for name in amounts:
         lanes.setdefault(SCENARIOS[name].lane, []).append(name)
     falling = lanes.pop(BROKERS_FALL, [])
 
-    with running_cluster() as cluster:
+    with running_cluster(brokers) as cluster:
         stock = Stock(cluster)
 
         def run_lane(names: list[str]) -> bool:
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, help="how often the fault strikes")
     parser.add_argument("--minutes", type=float, help="how long a soak lasts")
     parser.add_argument("--longest", type=float, dest="longest_s", help="the longest network fault, in seconds")
+    parser.add_argument("--brokers", type=int, choices=[1, 3], default=3, help="1 for what leaves brokers alone")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="default: any")
     parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
     given = parser.parse_args()
@@ -104,7 +105,7 @@ def main() -> None:
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that brokers and workers end with it in any case
     tell(f"seed {given.seed}")
-    sys.exit(not run_lanes(_amounts(given), given.seed, given.out))
+    sys.exit(not run_lanes(_amounts(given), given.brokers, given.seed, given.out))
 
 
 def _amounts(given: argparse.Namespace) -> dict[str, Amount]:

@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.faults.kinds import KINDS, POISON, Kind, message_id
+from tests.faults.kinds import KINDS, REJECTED, Kind, message_id
 
 NONE: Final = -1
 EXAMPLES: Final = 5  # of each kind of failure; enough to go and look
@@ -174,7 +174,7 @@ class Books:
         known = rows["number"] != NONE
         findings, rejections = rows["findings"].astype(int), rows["rejections"].astype(int)
         results = findings + rejections
-        poison = np.isin(rows["kind"], [KINDS.index(kind) for kind in POISON])
+        bad = np.isin(rows["kind"], [KINDS.index(kind) for kind in REJECTED])
         ids, times = np.unique(rows["finding_id"][findings > 0], return_counts=True)
         failures = {
             "lost": known & (results == 0),
@@ -182,7 +182,7 @@ class Books:
             "unknown": ~known & (results > 0),
             "same_finding_id": (findings > 0) & np.isin(rows["finding_id"], ids[times > 1]),
             "wrong_message": known & (findings > 0) & (rows["named"] != rows["number"]),
-            "wrong_kind": known & np.where(poison, findings > 0, rejections > 0),
+            "wrong_kind": known & np.where(bad, findings > 0, rejections > 0),
         }
         counts = {name: int(np.count_nonzero(failed)) for name, failed in failures.items()}
         counts["unknown"] += len(self._elsewhere)

@@ -1,4 +1,4 @@
-"""Three real brokers, each killable on its own, that keep every topic three times and need two of them to write."""
+"""Real brokers, each killable on its own. Three keep every topic three times and need two of them to write."""
 
 import contextlib
 import tempfile
@@ -28,27 +28,27 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy},CO
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXIED:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.quorum.bootstrap.servers={quorum}
 log.dirs={folder}/data
-offsets.topic.replication.factor=3
-transaction.state.log.replication.factor=3
-transaction.state.log.min.isr=2
-default.replication.factor=3
-min.insync.replicas=2
+offsets.topic.replication.factor={brokers}
+transaction.state.log.replication.factor={brokers}
+transaction.state.log.min.isr={needed}
+default.replication.factor={brokers}
+min.insync.replicas={needed}
 log.retention.hours=-1
 """
 
 
 class Cluster:
-    """Three nodes on loopback. `url` reaches them directly, `proxied_url` through whatever listens on `proxy_ports`."""
+    """Nodes on loopback. `url` reaches them directly, `proxied_url` through whatever listens on `proxy_ports`."""
 
-    def __init__(self, folder: Path) -> None:
-        ports = free_ports(4 * BROKERS)
+    def __init__(self, folder: Path, brokers: int = BROKERS) -> None:
+        ports = free_ports(4 * brokers)
         self.ports, self.behind_ports, self.proxy_ports, controllers = (
-            ports[at : at + BROKERS] for at in range(0, len(ports), BROKERS)
+            ports[at : at + brokers] for at in range(0, len(ports), brokers)
         )
         self._down: set[int] = set()
         self.url = "kafka://" + ",".join(self.servers)
         self.proxied_url = "kafka://" + ",".join(f"127.0.0.1:{port}" for port in self.proxy_ports)
-        directories = [random_id() for _ in range(BROKERS)]
+        directories = [random_id() for _ in range(brokers)]
         voters = ",".join(
             f"{node}@127.0.0.1:{port}:{directory}"
             for node, (port, directory) in enumerate(zip(controllers, directories, strict=True), 1)
@@ -60,12 +60,12 @@ class Cluster:
             own.mkdir()
             properties = PROPERTIES.format(
                 node=at + 1, port=self.ports[at], behind=self.behind_ports[at], proxy=self.proxy_ports[at],
-                controller=controllers[at], quorum=quorum, folder=own,
+                controller=controllers[at], quorum=quorum, folder=own, brokers=brokers, needed=brokers // 2 + 1,
             )  # fmt: skip
             return Node(own, properties, "--initial-controllers", voters, "-t", cluster_id)
 
-        with ThreadPoolExecutor(BROKERS) as pool:
-            self.nodes = list(pool.map(node, range(BROKERS)))
+        with ThreadPoolExecutor(brokers) as pool:
+            self.nodes = list(pool.map(node, range(brokers)))
 
     @property
     def servers(self) -> list[str]:
@@ -74,7 +74,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start all nodes: none is ready before there is a quorum."""
-        with ThreadPoolExecutor(BROKERS) as pool:
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(Node.start, self.nodes))
 
     def take_down(self, at: int, *, hard: bool) -> None:
@@ -135,10 +135,10 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster() -> Iterator[Cluster]:
+def running_cluster(brokers: int = BROKERS) -> Iterator[Cluster]:
     """A started cluster in a folder of its own, gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="ecg-faults-", ignore_cleanup_errors=True) as folder:
-        cluster = Cluster(Path(folder))
+        cluster = Cluster(Path(folder), brokers)
         try:
             cluster.start()
             yield cluster

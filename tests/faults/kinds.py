@@ -2,9 +2,10 @@
 
 from typing import Final, Literal, get_args
 
-Kind = Literal["asked", "not_asked", "leads_off", "routine", "stat", "cut_off", "noise", "two_patients"]
+Kind = Literal["asked", "not_asked", "leads_off", "too_short", "routine", "stat", "cut_off", "noise", "two_patients"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 POISON: Final[tuple[Kind, ...]] = ("cut_off", "noise", "two_patients")
+REJECTED: Final[tuple[Kind, ...]] = (*POISON, "too_short")
 
 
 def message_id(number: int) -> str:

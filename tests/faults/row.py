@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 import kafka
 
+from tests.faults.cluster import BROKERS
 from tests.faults.trial import Amount, Outcome
 from tests.kafka.broker import DEPLOY
 
@@ -63,10 +64,11 @@ class Row:
         return self.name, self.inflicted, *counts, figures, verdict, str(self.seed), f"`{self.command}`"
 
 
-def command(name: str, amount: Amount, seed: int) -> str:
+def command(name: str, amount: Amount, brokers: int, seed: int) -> str:
     """What to type to run the same again."""
     stated = {
         "records": amount.records, "times": amount.times, "minutes": amount.minutes, "longest": amount.longest_s,
+        "brokers": brokers if brokers != BROKERS else 0,
     }  # fmt: skip
     options = "".join(f" --{option} {value:g}" for option, value in stated.items() if value)
     return f"python -m tests.faults {name}{options} --seed {seed}"
