@@ -15,7 +15,9 @@ from tests.faults.cluster import BROKERS
 from tests.faults.trial import Amount, Outcome
 from tests.kafka.broker import DEPLOY
 
-HEADINGS: Final = ("scenario", "inflicted", "records", "lost", "duplicated", "figures", "outcome", "seed", "command")
+HEADINGS: Final = ("inflicted", "records", "lost", "repeated", "outcome", "figures", "again with")
+# All of what is shown in three numbers, and what only says that the scenario was one.
+UNSHOWN: Final = ("all_s", "under_load")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +59,11 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         """For the table."""
-        shown = {"gap_s": self.report.get("gap_s"), **self.figures}
-        figures = "; ".join(f"{name} {_short(value)}" for name, value in shown.items() if name != "all_s")
+        shown = {"longest time without a result": f"{self.report.get('gap_s')} s", **self.figures}
+        figures = "; ".join(f"{name} {_short(value)}" for name, value in shown.items() if name not in UNSHOWN)
         counts = tuple(str(self.report.get(what, "")) for what in ("records", "lost", "duplicated"))
         verdict = "ok" if self.ok else "; ".join(self.failures)
-        return self.name, self.inflicted, *counts, figures, verdict, str(self.seed), f"`{self.command}`"
+        return self.inflicted, *counts, verdict, figures, f"`{self.command.removeprefix('python -m ')}`"
 
 
 def command(name: str, amount: Amount, brokers: int, seed: int) -> str:
