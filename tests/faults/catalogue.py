@@ -66,7 +66,7 @@ SOAK: Final = "soak"
 
 
 def _mutant(bug: Bug) -> Scenario:
-    return Scenario(partial(mutant, bug=bug), Amount(times=5), Amount(times=2), lane=3)
+    return Scenario(partial(mutant, bug=bug), Amount(times=5), Amount(times=3), lane=3)
 
 
 SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(

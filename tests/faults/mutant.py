@@ -21,7 +21,7 @@ from worker.ledger import PartitionLedger
 
 Bug = Literal["commit-before-publish", "no-metadata"]
 BUGS: Final[tuple[Bug, ...]] = get_args(Bug)
-BETWEEN_S: Final = 0.3  # wide enough for a kill to hit
+BETWEEN_S: Final = 3.0  # most of the time, so that a kill hits
 
 
 def _commit_before_publish() -> None:
