@@ -47,7 +47,9 @@ def test_the_kafka_settings_do_not_contradict_each_other(
 ) -> None:
     chosen = settings(found, monkeypatch)
     assert chosen.log.startswith("kafka://")
-    assert (_kafka_options(chosen) is None) == (chosen.kafka_security_protocol == "PLAINTEXT")
+    options = _kafka_options(chosen)
+    assert options is not None
+    assert options.allow_plaintext == (options.security_protocol == "PLAINTEXT")
 
 
 def test_the_member_is_the_pods_name(found: list[Document]) -> None:
