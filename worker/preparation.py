@@ -16,6 +16,7 @@ from adapters.log import Record
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected, Rejection
 from worker.case import Case
+from worker.garbage import Sweeper
 from worker.layout import Layout
 from worker.pipeline import prepare
 
@@ -24,6 +25,8 @@ from worker.pipeline import prepare
 TIME_LIMIT_S: Final = 20.0
 # Enough to be busy between two turns of the loop; what is submitted can no longer be overtaken.
 SUBMITTED_PER_PROCESS: Final = 8
+
+_sweeper: Final = Sweeper()  # of a process of the pool
 
 
 class PreparationPool:
@@ -81,6 +84,7 @@ def _prepare_in_time(
         return prepare(record, decode, layout)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        _sweeper.sweep()
 
 
 def _out_of_time(_: int, __: object) -> None:

@@ -107,7 +107,10 @@ class Cluster:
             admin.delete_topics(topics, timeout_ms=TOPIC_LIMIT_MS)
 
     def serves(self, replicas: int = 2) -> bool:
-        """Whether every partition, Kafka's own included, has a leader that is up and so many replicas in sync."""
+        """Whether every partition, Kafka's own included, has a leader that is up and so many replicas in sync.
+
+        And none that is not up: a write waits for all that count as in sync, and a dead broker does for some seconds.
+        """
         try:
             admin = KafkaAdminClient(bootstrap_servers=self.servers, bootstrap_timeout_ms=2000, request_timeout_ms=2000)
         except KafkaError:
@@ -121,7 +124,8 @@ class Cluster:
         return all(
             each["leader_id"] > 0
             and each["leader_id"] not in down
-            and len(set(each["isr_nodes"]) - down) >= min(replicas, len(each["replica_nodes"]))
+            and down.isdisjoint(each["isr_nodes"])
+            and len(each["isr_nodes"]) >= min(replicas, len(each["replica_nodes"]))
             for each in partitions
         )
 

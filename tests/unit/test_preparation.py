@@ -1,10 +1,12 @@
 """The pool of processes: bounded in time, dead when one of its processes is, gone when its parent is."""
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -14,11 +16,23 @@ import pytest
 
 from adapters.log import Record
 from schemas.ecg import Ecg
-from schemas.rejection import Reason, Rejection
+from schemas.rejection import Reason, Rejected, Rejection
 from simulator.edits import real_ecg
 from worker.case import Case
+from worker.garbage import COLLECT_EVERY
 from worker.layout import layout
 from worker.preparation import PreparationPool
+
+
+class Circle:
+    """Refers to itself, so that only a collection frees it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+        ALIVE.add(self)
+
+
+ALIVE: "weakref.WeakSet[Circle]" = weakref.WeakSet()
 
 
 def behave(payload: bytes) -> Ecg:
@@ -31,6 +45,10 @@ def behave(payload: bytes) -> Ecg:
             os.kill(os.getpid(), signal.SIGKILL)
         case b"fail":
             raise ValueError("DOE^JANE")
+        case b"circle":
+            gc.disable()  # Python's own collections
+            Circle()
+            raise Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT, str(len(ALIVE)))
     return real_ecg()
 
 
@@ -54,6 +72,13 @@ def test_records_are_prepared_and_failures_are_rejections_that_say_nothing_of_th
     assert (failed.reason, failed.detail) == (Reason.INTERNAL, "ValueError")
     assert isinstance(slow, Rejection)
     assert slow.reason == Reason.PAYLOAD_TOO_SLOW
+
+
+def test_what_records_leave_behind_is_collected_soon(pool: PreparationPool) -> None:
+    prepared = [pool.submit(record(b"circle")) for _ in range(5 * COLLECT_EVERY)]
+    left = [int(result.detail or 0) for future in prepared if isinstance(result := future.result(60), Rejection)]
+    assert len(left) == len(prepared)
+    assert max(left) <= COLLECT_EVERY + 2
 
 
 def test_a_process_that_dies_is_noticed(pool: PreparationPool) -> None:

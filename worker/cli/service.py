@@ -56,6 +56,7 @@ def _stop(stop: Stop, number: int, _: FrameType | None) -> None:
 
 
 def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
+    from worker.garbage import keep_what_is_loaded
     from worker.health import Health, HealthServer
     from worker.runner import Runner
     from worker.watchdog import Watchdog
@@ -84,6 +85,7 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         if server is not None:
             server.started(health)
         open_parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
+        keep_what_is_loaded()
         runner.run(stop, idle_exit_s)
         log.info("stopped", count=runner.progress.committed)
 

@@ -1,0 +1,32 @@
+"""Objects that refer to each other in a circle, collected soon, so that memory does not rise for hours before it falls.
+
+Python puts a full collection off until there is a quarter as much garbage as there are objects that stay, and a loaded
+worker is large. A parsed message may leave 2,500 objects in circles: at a few of those a minute the first collection
+came after an hour, and until then memory grew by 4 MB.
+"""
+
+import gc
+from typing import Final
+
+COLLECT_EVERY: Final = 20  # records: 1 ms then, and 50,000 objects of garbage at most
+
+
+def keep_what_is_loaded() -> None:
+    """Leave what is there by now, which stays as long as the process, out of every later collection."""
+    gc.collect()
+    gc.freeze()
+
+
+class Sweeper:
+    """Collects after every so many records. Takes what the first one loaded for what stays."""
+
+    def __init__(self) -> None:
+        self._swept = 0
+
+    def sweep(self) -> None:
+        """Call it after each record."""
+        if self._swept == 0:
+            keep_what_is_loaded()
+        elif self._swept % COLLECT_EVERY == 0:
+            gc.collect()
+        self._swept += 1
