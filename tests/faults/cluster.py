@@ -4,10 +4,10 @@ import contextlib
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -107,10 +107,7 @@ class Cluster:
             admin.delete_topics(topics, timeout_ms=TOPIC_LIMIT_MS)
 
     def serves(self, replicas: int = 2) -> bool:
-        """Whether every partition, Kafka's own included, has a leader that is up and so many replicas in sync.
-
-        And none that is not up: a write waits for all that count as in sync, and a dead broker does for some seconds.
-        """
+        """Whether every partition, Kafka's own included, can be written to with so many replicas in sync."""
         try:
             admin = KafkaAdminClient(bootstrap_servers=self.servers, bootstrap_timeout_ms=2000, request_timeout_ms=2000)
         except KafkaError:
@@ -121,13 +118,7 @@ class Cluster:
             except KafkaError:
                 return False
         down = {at + 1 for at in self._down}  # a broker that just died still stands in the cluster's metadata
-        return all(
-            each["leader_id"] > 0
-            and each["leader_id"] not in down
-            and down.isdisjoint(each["isr_nodes"])
-            and len(each["isr_nodes"]) >= min(replicas, len(each["replica_nodes"]))
-            for each in partitions
-        )
+        return all(takes_writes(each, down, replicas) for each in partitions)
 
     def wait_until_whole(self) -> None:
         """Wait until every partition has all its replicas in sync."""
@@ -136,6 +127,16 @@ class Cluster:
             if time.monotonic() > end:
                 raise TimeoutError("the cluster did not become whole")
             time.sleep(LOOK_EVERY_S)
+
+
+def takes_writes(partition: Mapping[str, Any], down: set[int], replicas: int) -> bool:
+    """Whether a partition, as the cluster describes it, has a leader that is up and so many replicas in sync.
+
+    None of them may be down: a write waits for all that count as in sync, and a dead broker does for some seconds.
+    """
+    in_sync = set(partition["isr_nodes"])
+    leads = partition["leader_id"] > 0 and partition["leader_id"] not in down
+    return leads and in_sync.isdisjoint(down) and len(in_sync) >= min(replicas, len(partition["replica_nodes"]))
 
 
 @contextlib.contextmanager
