@@ -2,7 +2,7 @@
 # read pip's configuration, so what pip is told there is handed on.
 PYTHON ?= python3
 BIN := .venv/bin
-SHIPPED := schemas adapters worker simulator training
+SHIPPED := schemas adapters worker simulator training cli
 CODE := $(SHIPPED) benchmarks deploy tests
 export UV_DEFAULT_INDEX ?= $(shell $(PYTHON) -m pip config get global.index-url 2>/dev/null)
 ifeq ($(strip $(UV_DEFAULT_INDEX)),)
@@ -17,7 +17,7 @@ help: ## list the targets
 
 setup: .venv/.complete ## create .venv with ecg-worker and everything it needs
 
-.venv/.complete: requirements-dev.lock
+.venv/.complete: requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 		|| { echo "Python 3.11 to 3.13 is needed; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -68,10 +68,10 @@ image-check: setup ## check the Dockerfile, build the image and run it as a clus
 	$(BIN)/python -m deploy.checks.image
 
 demo-model: setup ## make the demo model again from random weights, seeded (an hour and a half on two cores)
-	$(BIN)/python -m training.make_demo build/demo-model
+	$(BIN)/python -m training.models.demo_recipe build/demo-model
 
 demo-tables: demo-model ## evaluate it, its rivals and its controls: the tables of docs/model.md (an hour on two cores)
-	$(BIN)/python -m training.make_demo build/demo-model control tables
+	$(BIN)/python -m training.models.demo_recipe build/demo-model control tables
 
 bench-quick: setup ## measure decoding, rendering and the vision encoder on this machine (3 minutes)
 	$(BIN)/python -m benchmarks.records

@@ -6,12 +6,12 @@ Every format is sniffed by what it must contain, never by a name or a header tha
 
 from typing import Final
 
-from adapters.dicom import decode_dicom, looks_like_dicom
-from adapters.dicom_priority import peek_dicom
-from adapters.hl7v2 import decode_hl7v2, looks_like_hl7v2
-from adapters.hl7v2_priority import peek_hl7v2
+from adapters.dicom.decode import decode_dicom, looks_like_dicom
+from adapters.dicom.priority import peek_dicom
+from adapters.hl7v2.decode import decode_hl7v2, looks_like_hl7v2
+from adapters.hl7v2.priority import peek_hl7v2
 from adapters.log import Headers
-from adapters.site import Site
+from adapters.recording.site import Site
 from schemas.ecg import Ecg, Priority
 from schemas.rejection import Reason, Rejected
 

@@ -1,6 +1,6 @@
 """The Log protocol: what the worker needs of a partitioned, transactional log, whichever it is.
 
-Two implementations keep it: `adapters/kafka.py` and `adapters/sqlite.py`; `tests/contract/` holds both to it.
+Two implementations keep it: `adapters/kafka/log.py` and `adapters/sqlite/log.py`; `tests/contract/` holds both to it.
 
 A *log* has topics, a topic has partitions, a partition numbers its records by offset. A *member* belongs to a consumer
 group and gets some of the partitions; it publishes results and moves the group's positions in one transaction, so that

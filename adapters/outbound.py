@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from adapters.mllp import MllpClient, Patience
-from adapters.oru import Route, build_oru, control_id
+from adapters.hl7v2.oru.message import Route, build_oru, control_id
+from adapters.mllp.client import MllpClient, Patience
 from schemas.finding import Finding
 
 _FORM: Final = "a receiver's URL is mllp://HOST:PORT, or mllps://HOST:PORT for TLS"

@@ -8,13 +8,13 @@ from pathlib import Path
 from pydicom.data import get_testdata_file
 
 from adapters.inbound import decode
-from adapters.site import Site
+from adapters.recording.site import Site
 from benchmarks.timing import HEAD, machine, measure
 from simulator.edits import real_ecg, resample
-from simulator.hl7v2_writer import write_hl7v2
-from worker.layout import layout
-from worker.measure import measure as measure_ecg
-from worker.render import render
+from simulator.writers.hl7v2 import write_hl7v2
+from worker.picture.layout import layout
+from worker.picture.raster import render
+from worker.waveform.measure import measure as measure_ecg
 
 
 def main() -> None:

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from transformers.models.qwen2_vl.configuration_qwen2_vl import Qwen2VLVisionConfig
 from transformers.models.qwen2_vl.modeling_qwen2_vl import Qwen2VisionTransformerPretrainedModel
 
-from worker.engine.bundle import Grid, Preprocessing
-from worker.engine.export import export_tower
-from worker.engine.tower import VisionTower
 from worker.engine.vision import OrtVisionEncoder, TorchVisionEncoder, golden_image
+from worker.model.bundle import Grid, Preprocessing
+from worker.model.export import export_tower
+from worker.model.tower import VisionTower
 
 # The sizes of Qwen2-VL-2B's tower but for its depth, which is 32 there; time per image grows with it in proportion.
 _WIDTH, _HEADS, _TEXT_WIDTH = 1280, 16, 1536

@@ -11,13 +11,13 @@ from pydicom.data import get_testdata_file
 
 from schemas.ecg import INDEPENDENT_LEADS, Ecg, Order
 from schemas.finding import Verdict
-from simulator.dicom_writer import write_dicom
 from simulator.edits import add_noise, flatten, invert_t_waves, real_ecg, resample, retaken, saturate
-from simulator.files import write_in_turn
 from simulator.generate import simulate
-from simulator.hl7v2_writer import write_hl7v2
 from simulator.hospital import A
 from simulator.truth import Truth
+from simulator.writers.dicom import write_dicom
+from simulator.writers.files import write_in_turn
+from simulator.writers.hl7v2 import write_hl7v2
 
 SEED: Final = 2026
 """Of the simulated ones. The demo model has learned from other seeds."""

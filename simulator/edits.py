@@ -19,10 +19,10 @@ from pydicom.data import get_testdata_file
 from scipy.signal import find_peaks, resample_poly, savgol_filter
 from scipy.signal.windows import tukey
 
-from adapters.dicom import decode_dicom
-from adapters.site import Site
+from adapters.dicom.decode import decode_dicom
+from adapters.recording.site import Site
 from schemas.ecg import INDEPENDENT_LEADS, Ecg, Order, Patient
-from simulator.dicom_writer import derived_uid
+from simulator.writers.dicom import derived_uid
 
 Noise = Literal["muscle", "mains", "wander"]
 Samples = NDArray[np.floating]

@@ -9,13 +9,13 @@ import numpy as np
 
 from schemas.ecg import LEADS, Ecg, Filters, Order, Patient, Priority
 from simulator.clinical_text import ClinicalText, draw_text
-from simulator.dicom_writer import derived_uid
 from simulator.entities import ENTITIES, Entity
 from simulator.faults import Fault, draw_fault, with_fault
 from simulator.hospital import Hospital
 from simulator.parameters import RATE_HZ, draw
 from simulator.truth import HeartTruth, Truth, heart_truths
 from simulator.waveform import Samples, beats_uv, waveform
+from simulator.writers.dicom import derived_uid
 
 BLOCK: Final = 64
 """ECGs are drawn so many at a time, each block from a seed of its own: how many are wanted changes none of them."""

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from tests.kafka.broker import Broker, BrokerUnavailable, running_broker, skip_or_fail
-from worker import logs
+from worker.operations import logs
 
 # What an example does is asserted; how long it takes depends on what else the machine does.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -33,7 +33,7 @@ def _logging_stays_as_it_was() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model directory in the smallest useful size, built once. A test that changes it makes a copy."""
-    from training.checkpoint import build_untrained
+    from training.models.build import build_untrained
 
     return build_untrained(tmp_path_factory.mktemp("tiny-model") / "model")
 

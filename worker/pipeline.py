@@ -29,19 +29,19 @@ from schemas.finding import (
     utc_from_ms,
 )
 from schemas.rejection import Reason, Rejected, Rejection, Stage
-from worker.assessment import assess
-from worker.case import Case
-from worker.engine.answer import Answer
-from worker.engine.facts import PromptFacts
-from worker.flagging import decide
-from worker.grounding import ground
-from worker.identity import ecg_digest, finding_id
-from worker.layout import Layout
-from worker.measure import measure
-from worker.redrive_mark import redrive_of
-from worker.render import image_digest, render
-from worker.screening import screen
+from worker.engine.question import Answer
+from worker.model.facts import PromptFacts
+from worker.picture.layout import Layout
+from worker.picture.raster import image_digest, render
+from worker.prepared import Case
+from worker.provenance import ecg_digest, finding_id
+from worker.redrive_headers import redrive_of
+from worker.verdict.assessment import assess
+from worker.verdict.flag import decide
+from worker.verdict.grounding import ground
+from worker.verdict.screening import screen
 from worker.version import VERSION
+from worker.waveform.measure import measure
 
 
 @dataclass(frozen=True, slots=True)

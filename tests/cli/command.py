@@ -20,7 +20,7 @@ def real_file() -> Path:
 
 
 def command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "worker.cli.app", *map(str, arguments)]
+    return [sys.executable, "-m", "cli.app", *map(str, arguments)]
 
 
 def environment(**settings: object) -> dict[str, str]:

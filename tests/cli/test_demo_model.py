@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.wiring.stages import DEMO_MODEL
 from schemas.finding import Finding
-from simulator.dicom_writer import write_dicom
 from simulator.edits import invert_t_waves, real_ecg
+from simulator.writers.dicom import write_dicom
 from tests.cli.command import lines, real_file, run
-from worker.cli.wiring import DEMO_MODEL
-from worker.engine.manifest import read_manifest
+from worker.model.manifest import read_manifest
 
 LARGEST_BYTES = 12 * 10**6
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.app import main
 from schemas.finding import Finding
 from schemas.rejection import Rejection
-from simulator.dicom_writer import write_dicom
 from simulator.edits import invert_t_waves, real_ecg
+from simulator.writers.dicom import write_dicom
 from tests.cli.command import lines, real_file, run
-from worker.cli.app import main
 
 CANARY = b"DOE^JANE^CANARY"
 

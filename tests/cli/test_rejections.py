@@ -11,14 +11,14 @@ from uuid import uuid4
 import pytest
 
 from adapters.log import Message
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from schemas.rejection import Reason, Rejected
 from tests.cli.command import command as arguments_of
 from tests.cli.command import environment, lines, real_file, run
-from worker.envelope import seal
 from worker.pipeline import reject
-from worker.redrive import MAX_REDRIVES
-from worker.redrive_mark import COUNT_HEADER, OF_HEADER
+from worker.redrive.redriver import MAX_REDRIVES
+from worker.redrive_headers import COUNT_HEADER, OF_HEADER
+from worker.stream.envelope import seal
 
 # Each test starts two dozen processes.
 pytestmark = pytest.mark.timeout(600)

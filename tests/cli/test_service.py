@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 
 from adapters.log import Position, TopicPartition
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from simulator.cohort import cohort
 from tests.cli.command import command, environment, lines, run
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from adapters.inbound import decode
-from adapters.site import Site
+from adapters.recording.site import Site
+from cli import output
+from cli.commands.simulate import Site as SiteName
+from cli.commands.simulate import simulate
 from tests.cli.test_files import in_process
-from worker.cli import output
-from worker.cli.simulate import Site as SiteName
-from worker.cli.simulate import simulate
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.kafka_options import KafkaOptions, Timeouts
+from adapters.kafka.options import KafkaOptions, Timeouts
 from adapters.log import Log
-from adapters.logs import open_log
+from adapters.open_log import open_log
 
 OpenLog = Callable[[], Log]
 

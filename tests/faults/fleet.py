@@ -79,7 +79,7 @@ class Fleet:
     """Workers 0 to `count` - 1, all with the same settings but their names."""
 
     def __init__(
-        self, count: int, folder: Path, settings: Mapping[str, object], module: tuple[str, ...] = ("worker.cli.app",)
+        self, count: int, folder: Path, settings: Mapping[str, object], module: tuple[str, ...] = ("cli.app",)
     ) -> None:
         self.ended: list[Ending] = []
         command = [sys.executable, "-m", *module, "run"]

@@ -14,10 +14,10 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
-from adapters.kafka_member import KafkaMember
+from adapters.kafka.member import KafkaMember
 from adapters.log import Message, Position, TopicPartition
-from worker.cli.app import main
-from worker.ledger import PartitionLedger
+from cli.app import main
+from worker.stream.ledger import PartitionLedger
 
 Bug = Literal["commit-before-publish", "no-metadata"]
 BUGS: Final[tuple[Bug, ...]] = get_args(Bug)

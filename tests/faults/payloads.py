@@ -16,11 +16,11 @@ from typing import Final
 import numpy as np
 
 from schemas.ecg import INDEPENDENT_LEADS, Ecg, Priority
-from simulator.dicom_writer import write_dicom
 from simulator.edits import resample
 from simulator.generate import simulate
-from simulator.hl7v2_writer import write_hl7v2
 from simulator.hospital import A
+from simulator.writers.dicom import write_dicom
+from simulator.writers.hl7v2 import write_hl7v2
 from tests.faults.kinds import POISON, Kind, message_id
 
 _SEED: Final = 6

@@ -7,14 +7,14 @@ import pytest
 
 from adapters.inbound import decode
 from adapters.log import Record
-from adapters.site import Site
+from adapters.recording.site import Site
 from schemas.rejection import Rejection
 from tests.faults.kinds import REJECTED, Kind, message_id
 from tests.faults.payloads import ORDINARY, draw, payload
-from worker.case import Case
-from worker.identity import ecg_digest
-from worker.layout import layout
+from worker.picture.layout import layout
 from worker.pipeline import prepare
+from worker.prepared import Case
+from worker.provenance import ecg_digest
 
 DECODE = functools.partial(decode, site=Site())
 

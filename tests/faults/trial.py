@@ -155,7 +155,7 @@ def trial(
     url: str = "",
     load: Load | None = None,
     settings: Mapping[str, object] = SETTINGS,
-    module: tuple[str, ...] = ("worker.cli.app",),
+    module: tuple[str, ...] = ("cli.app",),
 ) -> Iterator[Trial]:
     """Topics and a group that nobody else has, and what runs on them; all of it gone afterwards but the logs."""
     mine = f"{name}-{uuid.uuid4().hex[:8]}"

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from kafka import KafkaProducer
 
-from adapters.kafka_options import KafkaOptions, Timeouts
+from adapters.kafka.options import KafkaOptions, Timeouts
 
 # Short enough for a test to wait for each of them.
 IMPATIENT = KafkaOptions(

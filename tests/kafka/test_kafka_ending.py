@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.log import Message
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from tests.cli.command import command, environment
 from tests.faults.payloads import payload
 from tests.kafka.broker import Broker

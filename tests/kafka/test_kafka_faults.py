@@ -9,10 +9,10 @@ from contextlib import closing
 import pytest
 from kafka import KafkaProducer
 
-from adapters.kafka_client import connect
-from adapters.kafka_producer import discard
+from adapters.kafka.client import connect
+from adapters.kafka.producer import discard
 from adapters.log import LogUnavailable, Message, Position, PublishFailed, TopicPartition
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from tests.contract.worker import Worker, joined, poll_until, read_all
 from tests.kafka.broker import Broker
 from tests.kafka.helpers import BRISK, IMPATIENT, kafka_threads, unique, wait_for

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from kafka import TopicPartition
 
-from adapters.kafka_inspection import KafkaInspection
-from adapters.kafka_options import KafkaOptions
-from adapters.logs import open_log
+from adapters.kafka.inspection import KafkaInspection
+from adapters.kafka.options import KafkaOptions
+from adapters.open_log import open_log
 from tests.kafka.broker import UNVERIFIED, Broker, BrokerUnavailable, running_broker, skip_or_fail
 from tests.kafka.helpers import raw_producer, unique
 

@@ -9,13 +9,13 @@ from kafka.errors import MessageSizeTooLargeError
 from adapters.inbound import MAX_PAYLOAD_BYTES, decode
 from adapters.log import LogError, Message
 from adapters.log_limits import MAX_VALUE_BYTES
-from adapters.logs import open_log
-from adapters.site import Site
+from adapters.open_log import open_log
+from adapters.recording.site import Site
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejection
 from tests.contract.worker import joined, poll_until
 from tests.kafka.helpers import unique
-from worker.layout import layout
+from worker.picture.layout import layout
 from worker.pipeline import prepare
 
 pytestmark = pytest.mark.kafka

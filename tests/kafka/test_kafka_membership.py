@@ -10,11 +10,11 @@ from kafka import KafkaAdminClient, KafkaConsumer
 from kafka.admin import NewTopic
 from kafka.structs import MemberState
 
-from adapters.kafka_member import KafkaMember
-from adapters.kafka_mends import keep_finished_joins
-from adapters.kafka_options import KafkaOptions, Timeouts
+from adapters.kafka.member import KafkaMember
+from adapters.kafka.options import KafkaOptions, Timeouts
+from adapters.kafka.patches import keep_finished_joins
 from adapters.log import Fenced, Message, Position
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from tests.contract.worker import Worker, joined, poll_until, read_all
 from tests.kafka.helpers import unique, wait_for
 

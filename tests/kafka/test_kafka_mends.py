@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from adapters.kafka_mends import bring_back_parked_records
+from adapters.kafka.patches import bring_back_parked_records
 from adapters.log import Message
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from tests.kafka.helpers import unique, wait_for
 
 pytestmark = pytest.mark.kafka

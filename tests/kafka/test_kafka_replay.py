@@ -8,9 +8,9 @@ from kafka import KafkaAdminClient
 from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from adapters.log import Message, Record, TopicPartition
-from adapters.logs import open_log
-from worker.replay import Bound, Interval, IntervalMember
-from worker.stop import Stop
+from adapters.open_log import open_log
+from worker.audit.replay import Bound, Interval, IntervalMember
+from worker.stream.stop import Stop
 
 pytestmark = pytest.mark.kafka
 

@@ -10,10 +10,10 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ACL, ACLOperation, ACLPermissionType, ACLResourcePatternType, ResourcePattern, ResourceType
 
-from adapters.kafka_inspection import KafkaInspection
-from adapters.kafka_options import KafkaOptions
+from adapters.kafka.inspection import KafkaInspection
+from adapters.kafka.options import KafkaOptions
 from adapters.log import LogError, Message, Position
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from tests.contract.worker import joined, poll_until, read_all
 from tests.kafka.broker import ACLS, PASSWORD, USER, Broker, BrokerUnavailable, running_broker, skip_or_fail
 from tests.kafka.helpers import unique

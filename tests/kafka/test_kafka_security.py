@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.kafka_options import KafkaOptions, Timeouts
+from adapters.kafka.options import KafkaOptions, Timeouts
 from adapters.log import Log, LogError, LogUnavailable, Message
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from tests.contract.worker import joined, poll_until, read_all
 from tests.kafka.broker import (
     PASSWORD,

@@ -6,9 +6,9 @@ import time
 import pytest
 from kafka.errors import KafkaError
 
-from adapters.kafka_options import KafkaOptions, Timeouts
+from adapters.kafka.options import KafkaOptions, Timeouts
 from adapters.log import LogUnavailable, Message, PublishFailed
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from tests.contract.worker import joined, poll_until, read_all
 from tests.kafka.helpers import IMPATIENT, kafka_threads, raw_producer, unique, wait_for
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from adapters.kafka import CLOSE_LIMIT_S
+from adapters.kafka.log import CLOSE_LIMIT_S
+from cli.settings import Settings
+from cli.wiring.stages import ENGINE_CLOSE_S, _kafka_options
 from deploy.checks.render import Document, only
-from worker.cli.wiring import ENGINE_CLOSE_S, _kafka_options
-from worker.health import HealthServer
-from worker.settings import Settings
+from worker.operations.health import HealthServer
 
 pytestmark = [pytest.mark.manifests, pytest.mark.timeout(900)]  # kubectl may have to be built first
 

@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import pytest
 
-from adapters.hl7v2_text import STANDARD
+from adapters.hl7v2.oru.message import Route, build_oru, control_id
+from adapters.hl7v2.text import STANDARD
 from adapters.log import Log, TopicPartition
-from adapters.logs import open_log
-from adapters.oru import Route, build_oru, control_id
+from adapters.open_log import open_log
 from schemas.delivery import DeliveryRejection
 from schemas.finding import Finding, Reasoning
 from tests.peers.hapi import HapiReceiver, ReceiverUnavailable, running_receiver
@@ -80,7 +80,7 @@ class Site:
             "DELIVER_SENDING_FACILITY": "ECG-LAB",
             **settings,
         }
-        command = [sys.executable, "-m", "worker.cli.app", "deliver", "--to", receiver.url]
+        command = [sys.executable, "-m", "cli.app", "deliver", "--to", receiver.url]
         command += ["--log", self.url, "--group", self.group, *options]
         environment = os.environ | {f"ECG_{name}": value for name, value in names.items()}
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
@@ -275,7 +275,7 @@ def test_a_signal_ends_it_while_the_receiver_is_away(receiver: HapiReceiver, sit
 
 @pytest.mark.parametrize("options", [[], ["--to", "mllp://host"], ["--to", "http://host:80"]])
 def test_without_a_receiver_it_is_wrong_use(options: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "worker.cli.app", "deliver", "--log", f"sqlite://{tmp_path}/log.db", *options]
+    command = [sys.executable, "-m", "cli.app", "deliver", "--log", f"sqlite://{tmp_path}/log.db", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1

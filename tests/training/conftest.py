@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.checkpoint import Dimensions, build_untrained
+from training.models.build import Dimensions, build_untrained
 
 
 @pytest.fixture(scope="session")

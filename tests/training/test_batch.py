@@ -9,12 +9,12 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessor
 
 from simulator.hospital import A
-from training.batch import IGNORED, Batcher, patches
-from training.example import Example
-from training.synthetic import Synthetic
-from worker.engine.bundle import ModelBundle
-from worker.engine.prompt import PromptBuilder
-from worker.layout import layout
+from training.data.batch import IGNORED, Batcher, patches
+from training.data.example import Example
+from training.data.synthetic import Synthetic
+from worker.model.bundle import ModelBundle
+from worker.model.prompt import PromptBuilder
+from worker.picture.layout import layout
 
 
 @pytest.fixture(scope="module")

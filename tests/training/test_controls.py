@@ -3,10 +3,10 @@
 import numpy as np
 
 from simulator.hospital import A
-from training.controls import derangement, with_blank_pictures, with_shuffled_pictures, without_texts
-from training.synthetic import Synthetic
-from training.text_baseline import TextBaseline
-from worker.layout import layout
+from training.data.synthetic import Synthetic
+from training.evaluation.ablations import derangement, with_blank_pictures, with_shuffled_pictures, without_texts
+from training.evaluation.text_baseline import TextBaseline
+from worker.picture.layout import layout
 
 EXAMPLES = Synthetic(A, 5, 6, layout("3x4", 448, 196))
 

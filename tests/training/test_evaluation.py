@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from cli.training.app import app
 from simulator.hospital import A
-from training import asking, judgement
-from training.cli.app import app
-from training.judgement import Judgement
-from training.synthetic import Synthetic
-from worker.engine.answer import Question
-from worker.engine.bundle import ModelBundle
+from training.data.synthetic import Synthetic
+from training.evaluation import answers as asking
+from training.evaluation import judgement
+from training.evaluation.judgement import Judgement
 from worker.engine.engine import Engine
-from worker.engine.huggingface import load_model
-from worker.engine.manifest import read_manifest
-from worker.layout import layout
+from worker.engine.question import Question
+from worker.model.bundle import ModelBundle
+from worker.model.huggingface import load_model
+from worker.model.manifest import read_manifest
+from worker.picture.layout import layout
 
 EXAMPLES = Synthetic(A, 4, 5, layout("3x4", 280, 112))
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from simulator.hospital import A, B
-from training.example import Example
-from training.printout import blank, reprinted
-from training.synthetic import Synthetic, Variety
-from worker.grounding import ground
-from worker.interpret import interpret
-from worker.layout import layout
+from training.data.example import Example
+from training.data.restyle import blank, reprinted
+from training.data.synthetic import Synthetic, Variety
+from worker.picture.layout import layout
+from worker.verdict.claims import interpret
+from worker.verdict.grounding import ground
 
 FORM = layout("3x4", 448, 196)
 

@@ -5,11 +5,11 @@ import math
 import torch
 
 from simulator.hospital import A
-from training.lead_reading import LeadReading, cell_tokens, reading_loss, reading_targets, states_right
-from training.reasoning import READ_LEADS
-from training.synthetic import Synthetic
-from worker.engine.bundle import Grid
-from worker.layout import layout
+from training.data.reasoning import READ_LEADS
+from training.data.synthetic import Synthetic
+from training.methods.lead_reading import LeadReading, cell_tokens, reading_loss, reading_targets, states_right
+from worker.model.bundle import Grid
+from worker.picture.layout import layout
 
 FORM = layout("3x4", 448, 196)
 GRID = Grid(14, 32, 2)

@@ -10,11 +10,11 @@ import pytest
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from training.cli.app import app
-from training.recorded import DataError
-from training.run import MetricsFile, RunError
+from cli.training.app import app
+from training.data.recorded import DataError
+from training.methods.run_directory import MetricsFile, RunError
 from worker.engine.engine import Engine
-from worker.engine.manifest import read_manifest
+from worker.model.manifest import read_manifest
 
 DATA = "simulated:A:1:64:varied"
 
@@ -100,7 +100,7 @@ def test_an_interrupted_run_goes_on_and_ends_as_an_uninterrupted_one(
 
 def test_two_processes_share_the_steps(small_bundle: Path, tmp_path: Path) -> None:
     arguments = ("--model", small_bundle, "--data", DATA, "--run", tmp_path / "run", "--steps", 2, "--batch", 2)
-    command = [sys.executable, "-m", "training.cli.app", "pretrain", *map(str, arguments), "--processes", "2"]
+    command = [sys.executable, "-m", "cli.training.app", "pretrain", *map(str, arguments), "--processes", "2"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["model"] == str(tmp_path / "run" / "model")

@@ -3,8 +3,8 @@
 from schemas.ecg import LEADS
 from schemas.finding import LeadMeasurements, Measurements, Quality
 from simulator.entities import ENTITIES
-from training.reasoning import PATTERNS, READ_LEADS, t_waves, unseen, written
-from worker.measure import Measured
+from training.data.reasoning import PATTERNS, READ_LEADS, t_waves, unseen, written
+from worker.waveform.measure import Measured
 
 
 def measured(

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from adapters.inbound import decode
-from adapters.site import Site
-from simulator.files import write_in_turn
+from adapters.recording.site import Site
 from simulator.generate import simulate
 from simulator.hospital import A
-from training.recorded import DataError, Recorded
-from worker.grounding import ground
-from worker.layout import layout
+from simulator.writers.files import write_in_turn
+from training.data.recorded import DataError, Recorded
+from worker.picture.layout import layout
+from worker.verdict.grounding import ground
 
 FORM = layout("3x4", 448, 196)
 DECODE = functools.partial(decode, site=Site(ZoneInfo("UTC"), None))

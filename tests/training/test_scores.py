@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.calibration import CalibrationError, best_threshold, fit_temperature
-from training.judgement import Judgement
-from training.scores import SCORES, auroc, difference, reliability, scored, table
-from worker.engine.manifest import TemperatureCalibration
+from training.evaluation.calibration import CalibrationError, best_threshold, fit_temperature
+from training.evaluation.judgement import Judgement
+from training.evaluation.scores import SCORES, auroc, difference, reliability, scored, table
+from worker.model.manifest import TemperatureCalibration
 
 
 def judged(

@@ -9,8 +9,8 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.config import disable_value_validation
 
 from schemas.ecg import Ecg
-from simulator.dicom_writer import write_dicom
 from simulator.edits import real_ecg, resample
+from simulator.writers.dicom import write_dicom
 
 Change = Callable[[Dataset], object]
 

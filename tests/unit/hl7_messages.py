@@ -6,8 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from adapters.hl7v2 import decode_hl7v2
-from adapters.site import Site
+from adapters.hl7v2.decode import decode_hl7v2
+from adapters.recording.site import Site
 from schemas.ecg import INDEPENDENT_LEADS, Ecg
 from schemas.rejection import Reason, Rejected
 

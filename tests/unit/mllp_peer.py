@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from adapters.mllp import FrameReader, framed
+from adapters.mllp.client import FrameReader, framed
 
 # What to send after a message with this control id, in pieces; None ends the connection.
 Answer = Callable[[str], list[bytes] | None]

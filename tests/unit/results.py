@@ -22,9 +22,9 @@ from schemas.finding import (
     utc_from_ms,
 )
 from schemas.rejection import Reason, Rejection
-from worker.case import Case
-from worker.engine.facts import PromptFacts
-from worker.screening import Screening
+from worker.model.facts import PromptFacts
+from worker.prepared import Case
+from worker.verdict.screening import Screening
 
 
 def source(record: Record) -> Source:

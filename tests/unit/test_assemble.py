@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from adapters.assemble import Identity, Waveform, assemble
+from adapters.recording.assemble import Identity, Waveform, assemble
 from schemas.ecg import INDEPENDENT_LEADS, LEADS, Ecg, Filters, Order, Patient
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason, Rejected

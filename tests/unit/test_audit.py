@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from adapters.log import TopicPartition
-from worker.audit import Report, compare
-from worker.replay import Interval, Replayed
+from worker.audit.compare import Report, compare
+from worker.audit.replay import Interval, Replayed
 
 TP = TopicPartition("ecg.inbound", 0)
 ALL = Interval({TP: range(10)}, {})

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from worker.engine.bundle import Grid, ModelBundle
-from worker.engine.errors import BundleError
-from worker.engine.manifest import (
+from worker.model.bundle import Grid, ModelBundle
+from worker.model.errors import BundleError
+from worker.model.manifest import (
     MANIFEST,
     IdentityCalibration,
     TemperatureCalibration,

@@ -10,11 +10,11 @@ import pytest
 
 from adapters.deadline import Deadline
 from adapters.log import Log, LogUnavailable, Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
-from adapters.logs import open_log
+from adapters.open_log import open_log
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Finding
 from tests.unit.flagged import finding_id, flagged, message, unflagged
-from worker.delivery import Deliverer
+from worker.delivery.deliverer import Deliverer
 from worker.version import VERSION
 
 FINDINGS, REJECTIONS, GROUP = "ecg.findings", "ecg.delivery-rejections", "ecg-deliver"

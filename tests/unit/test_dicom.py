@@ -15,11 +15,11 @@ from pydicom.charset import python_encoding
 from pydicom.data import get_testdata_file
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from adapters.dicom import GENERAL_ECG, TWELVE_LEAD_ECG, decode_dicom, looks_like_dicom, read_dicom
-from adapters.site import Site
+from adapters.dicom.decode import GENERAL_ECG, TWELVE_LEAD_ECG, decode_dicom, looks_like_dicom, read_dicom
+from adapters.recording.site import Site
 from schemas.ecg import INDEPENDENT_LEADS, LEADS, Ecg, Filters, Order, Patient
-from simulator.dicom_writer import write_dicom
 from simulator.edits import retaken, scale
+from simulator.writers.dicom import write_dicom
 from tests.unit.dicom_objects import (
     changed,
     changed_channel,

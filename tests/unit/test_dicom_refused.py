@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from adapters.dicom import decode_dicom, looks_like_dicom
-from adapters.dicom_file import MAX_ELEMENTS, MAX_INFLATED_BYTES, read_data_set
-from adapters.dicom_waveform import MAX_CHANNELS, MAX_SAMPLES
-from adapters.site import Site
+from adapters.dicom.data_set import MAX_ELEMENTS, MAX_INFLATED_BYTES, read_data_set
+from adapters.dicom.decode import decode_dicom, looks_like_dicom
+from adapters.dicom.waveform import MAX_CHANNELS, MAX_SAMPLES
+from adapters.recording.site import Site
 from schemas.rejection import Reason, Rejected
-from simulator.dicom_writer import write_dicom
+from simulator.writers.dicom import write_dicom
 from tests.unit.dicom_objects import (
     changed,
     changed_channel,

@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from worker import assessment, quality, screening
+from worker.verdict import assessment, screening
+from worker.waveform import quality
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from adapters.assemble import Identity, Waveform, assemble
-from adapters.dicom import decode_dicom
-from adapters.site import Site
+from adapters.dicom.decode import decode_dicom
+from adapters.recording.assemble import Identity, Waveform, assemble
+from adapters.recording.site import Site
 from schemas.ecg import LEADS, Ecg, Order, Patient
 from schemas.rejection import Rejected
-from simulator.dicom_writer import write_dicom
 from simulator.edits import (
     Noise,
     add_noise,
@@ -24,6 +23,7 @@ from simulator.edits import (
     saturate,
     scale,
 )
+from simulator.writers.dicom import write_dicom
 
 # R peaks of the real ECG, read off its plot; its T waves peak 0.25 s later.
 R_PEAKS = (528, 1527, 2506, 3491, 4485, 5469, 6443, 7445, 8418, 9371)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from adapters.log import TopicPartition
-from worker.breaker import LEAST, WINDOW, Breaker, TooManyRejections
-from worker.progress_watch import ProgressWatch, Stuck
-from worker.stop import Stop
-from worker.watchdog import Watchdog
+from worker.operations.watchdog import Watchdog
+from worker.stream.breaker import LEAST, WINDOW, Breaker, TooManyRejections
+from worker.stream.stall import ProgressWatch, Stuck
+from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)
 
@@ -131,8 +131,8 @@ def test_the_watchdog_says_what_stalled_and_ends_the_process() -> None:
 def test_a_process_whose_loop_stalls_ends_by_itself_with_an_error() -> None:
     script = (
         "import time\n"
-        "from worker import logs\n"
-        "from worker.watchdog import Watchdog\n"
+        "from worker.operations import logs\n"
+        "from worker.operations.watchdog import Watchdog\n"
         "logs.configure('INFO')\n"
         "Watchdog(lambda: 'the loop has not turned', look_every_s=0.05)\n"
         "time.sleep(60)\n"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from training.checkpoint import Dimensions, build_model, build_tokenizer, build_untrained
-from worker.engine.bundle import ModelBundle
-from worker.engine.huggingface import load_model
+from training.models.build import Dimensions, build_model, build_tokenizer, build_untrained
+from worker.model.bundle import ModelBundle
+from worker.model.huggingface import load_model
 
 
 def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(tiny_model: Path, tmp_path: Path) -> None:

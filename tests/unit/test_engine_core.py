@@ -9,13 +9,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from worker.engine.answer import Answer, Question
 from worker.engine.engine import Engine
-from worker.engine.errors import BundleError, EngineError
-from worker.engine.export import export_vision
-from worker.engine.facts import PromptFacts
-from worker.engine.manifest import TemperatureCalibration, read_manifest, write_manifest
+from worker.engine.question import Answer, Question
 from worker.engine.scheduler import Scheduler
+from worker.model.errors import BundleError, EngineError
+from worker.model.export import export_vision
+from worker.model.facts import PromptFacts
+from worker.model.manifest import TemperatureCalibration, read_manifest, write_manifest
 
 
 @pytest.fixture(scope="module")

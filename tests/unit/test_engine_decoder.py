@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from tests.unit.test_engine_vision import pixel_values
-from worker.engine.bundle import ModelBundle
 from worker.engine.decoder import Decoded, SlotDecoder
-from worker.engine.errors import EngineError
-from worker.engine.facts import PromptFacts
 from worker.engine.grammar import NO, UNDECIDED, YES, Grammar, answer_grammar, least_tokens, token_bytes
-from worker.engine.huggingface import convert, load_model
-from worker.engine.prompt import Prompt, PromptBuilder
 from worker.engine.vision import OrtVisionEncoder
+from worker.model.bundle import ModelBundle
+from worker.model.errors import EngineError
+from worker.model.facts import PromptFacts
+from worker.model.huggingface import convert, load_model
+from worker.model.prompt import Prompt, PromptBuilder
 
 CPU: Final = torch.device("cpu")
 COUNT: Final = 12

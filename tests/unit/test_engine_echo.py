@@ -6,13 +6,13 @@ import sys
 import numpy as np
 import pytest
 
-from worker.engine.answer import Question
+from cli.settings import Settings, SettingsError
 from worker.engine.echo import EchoEngine, answer
-from worker.engine.errors import EngineError
-from worker.engine.facts import PromptFacts
+from worker.engine.question import Question
 from worker.engine.scheduler import Scheduler
-from worker.interpret import interpret
-from worker.settings import Settings, SettingsError
+from worker.model.errors import EngineError
+from worker.model.facts import PromptFacts
+from worker.verdict.claims import interpret
 
 
 def question(seed: int = 0, age_years: float | None = None) -> Question:
@@ -78,12 +78,12 @@ def test_only_a_setting_chooses_it_and_not_beside_a_model() -> None:
 def test_running_it_loads_no_model_library() -> None:
     loaded = """
 import sys
-from worker.cli import wiring
-from worker.settings import Settings
+from cli.wiring import stages as wiring
+from cli.settings import Settings
 settings = Settings.load(engine="echo")
 engine = wiring.engine_to_run(settings)
 with wiring.stages(engine, wiring.reader(engine), settings):
-    import worker.runner, worker.health
+    import worker.stream.runner, worker.operations.health
     print(sorted({"torch", "transformers", "onnxruntime"} & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True, timeout=120)

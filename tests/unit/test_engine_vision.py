@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from worker.engine.bundle import ModelBundle
-from worker.engine.errors import EngineError
-from worker.engine.huggingface import load_model
-from worker.engine.tower import VisionTower
 from worker.engine.vision import OrtVisionEncoder, TorchVisionEncoder, check_golden, golden_image
+from worker.model.bundle import ModelBundle
+from worker.model.errors import EngineError
+from worker.model.huggingface import load_model
+from worker.model.tower import VisionTower
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.finding import Assessment, Flag, ModelRef, Quality, Reasoning
 from tests.unit.results import PATIENT, SUMMARY, USABLE
-from worker.flagging import decide
+from worker.verdict.flag import decide
 
 GOOD: dict[str, Any] = {
     "assessment": Assessment(verdict="ischemic", probability=0.9, threshold=0.5, reason="model_answer"),

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from training.checkpoint import build_tokenizer
-from worker.engine.errors import BundleError
+from training.models.build import build_tokenizer
 from worker.engine.grammar import (
     DEAD,
     NO,
@@ -23,6 +22,7 @@ from worker.engine.grammar import (
     reasoning_and_answer,
     token_bytes,
 )
+from worker.model.errors import BundleError
 
 TEXTS: Final = (
     "<think>T waves inverted in V2 V3, deep.</think><answer>yes</answer>",

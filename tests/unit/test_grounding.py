@@ -4,10 +4,10 @@ import pytest
 
 from schemas.finding import Measurements
 from tests.unit.results import measurements
-from worker.assessment import assess
-from worker.engine.answer import Answer
-from worker.grounding import ground
-from worker.screening import Screening
+from worker.engine.question import Answer
+from worker.verdict.assessment import assess
+from worker.verdict.grounding import ground
+from worker.verdict.screening import Screening
 
 ASK = Screening(None, "question_applies")
 

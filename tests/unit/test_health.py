@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from worker.health import ENGINE_STALLED_S, LOOP_STALLED_S, Health, HealthServer, Progress
+from worker.operations.health import ENGINE_STALLED_S, LOOP_STALLED_S, Health, HealthServer, Progress
 
 
 def health(progress: Progress, *, now: float = 0.0, stalled_s: float = 0.0) -> Health:
@@ -65,7 +65,7 @@ def test_probes_answer_over_http(server: HealthServer) -> None:
 
 
 def test_metrics_are_served_and_hold_no_label_but_the_bounded_ones(server: HealthServer) -> None:
-    import worker.metrics  # noqa: F401 - registers them
+    import worker.operations.metrics  # noqa: F401 - registers them
 
     status, body = get(server, "/metrics")
     text = body.decode()

@@ -4,8 +4,8 @@ from textwrap import wrap
 import numpy as np
 import pytest
 
-import adapters.hl7v2_encapsulated as encapsulated
-from adapters.dicom import decode_dicom
+from adapters.dicom.decode import decode_dicom
+from adapters.hl7v2 import encapsulated
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason
 from tests.unit.dicom_objects import changed, small_object

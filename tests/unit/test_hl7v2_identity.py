@@ -3,8 +3,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from adapters.hl7v2_identity import AGE_UNUSABLE, MAX_CLINICAL_CHARACTERS
-from adapters.site import ZONE_ASSUMED, Site
+from adapters.hl7v2.identity import AGE_UNUSABLE, MAX_CLINICAL_CHARACTERS
+from adapters.recording.site import ZONE_ASSUMED, Site
 from schemas.ecg import Patient
 from schemas.rejection import Reason
 from tests.unit.hl7_messages import MSH, OBR, PID, RATE, array, arrays, decoded, message, refused

@@ -3,7 +3,7 @@
 import pytest
 from hl7apy.parser import parse_message
 
-from adapters.hl7v2_parse import (
+from adapters.hl7v2.fields import (
     MAX_FIELD_CHARACTERS,
     MAX_PARTS,
     MAX_SIGNAL_SEGMENTS,
@@ -11,7 +11,7 @@ from adapters.hl7v2_parse import (
     Segment,
     parse_structure,
 )
-from adapters.hl7v2_split import split_message
+from adapters.hl7v2.segments import split_message
 from schemas.rejection import Reason
 from tests.unit.hl7_messages import MSH, OBR, PID, RATE, SITE, array, arrays, decoded, message, refused
 
@@ -96,7 +96,7 @@ def test_only_the_fields_that_are_read_reach_the_parser(monkeypatch: pytest.Monk
         given.append(text)
         return parse_message(text, **options)
 
-    monkeypatch.setattr("adapters.hl7v2_parse.parse_message", spy)
+    monkeypatch.setattr("adapters.hl7v2.fields.parse_message", spy)
     decoded(message(before=["NTE|1||pain since noon", "OBX|1|TX|X^CANARY||CANARY"]))
     assert len(given) == 1
     for secret in ("DOE", "JANE", "pain", "CANARY", str(array("V1").split("|")[5][:40])):
@@ -110,7 +110,7 @@ def test_a_parser_that_loses_or_swaps_segments_is_noticed(monkeypatch: pytest.Mo
 
     for damage in (lambda found: found[:-1], lambda found: [*found[:-2], found[1], found[-1]]):
         monkeypatch.setattr(
-            "adapters.hl7v2_parse.parse_message",
+            "adapters.hl7v2.fields.parse_message",
             lambda text, d=damage, **options: Lossy(d(list(parse_message(text, **options).children))),
         )
         assert refused(message()) is Reason.HL7_LOST_SEGMENTS
@@ -121,7 +121,7 @@ def test_a_parser_that_fails_gives_nothing_away(monkeypatch: pytest.MonkeyPatch,
     def fail(text: str, **options: object) -> object:
         raise error(text)
 
-    monkeypatch.setattr("adapters.hl7v2_parse.parse_message", fail)
+    monkeypatch.setattr("adapters.hl7v2.fields.parse_message", fail)
     assert refused(message()) is Reason.HL7_MALFORMED
 
 

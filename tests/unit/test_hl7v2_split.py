@@ -1,7 +1,7 @@
 import pytest
 
-from adapters.hl7v2_split import MAX_FIELDS, MAX_LINES, MAX_SEGMENTS, looks_like_hl7v2, split_message
-from adapters.site import Site
+from adapters.hl7v2.segments import MAX_FIELDS, MAX_LINES, MAX_SEGMENTS, looks_like_hl7v2, split_message
+from adapters.recording.site import Site
 from schemas.rejection import Reason
 from tests.unit.hl7_messages import MSH, PID, RATE, SITE, arrays, decoded, message, refused
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.hl7v2_text import STANDARD, Delimiters
+from adapters.hl7v2.text import STANDARD, Delimiters
 
 OTHER = Delimiters("#", "@", "*", "!", "%")
 

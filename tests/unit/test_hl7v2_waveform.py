@@ -4,9 +4,9 @@ from itertools import chain
 import numpy as np
 import pytest
 
-from adapters.hl7v2_samples import MAX_VALUES, matrix, number
-from adapters.hl7v2_text import STANDARD
-from adapters.hl7v2_waveform import MAX_CHANNELS
+from adapters.hl7v2.numbers import MAX_VALUES, matrix, number
+from adapters.hl7v2.text import STANDARD
+from adapters.hl7v2.waveform import MAX_CHANNELS
 from schemas.ecg import INDEPENDENT_LEADS
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason

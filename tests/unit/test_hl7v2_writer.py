@@ -9,12 +9,12 @@ from hl7apy.parser import parse_message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapters.assemble import Identity, Waveform, assemble
-from adapters.dicom import decode_dicom
+from adapters.dicom.decode import decode_dicom
+from adapters.recording.assemble import Identity, Waveform, assemble
 from schemas.ecg import INDEPENDENT_LEADS, LEADS, Ecg, Order, Patient, Priority
-from simulator.dicom_writer import write_dicom
 from simulator.edits import real_ecg, resample
-from simulator.hl7v2_writer import CHAPTER7_UV_PER_COUNT, Charset, Variant, write_hl7v2
+from simulator.writers.dicom import write_dicom
+from simulator.writers.hl7v2 import CHAPTER7_UV_PER_COUNT, Charset, Variant, write_hl7v2
 from tests.unit.hl7_messages import SITE, decoded
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from schemas.ecg import LEADS, Ecg, Order, Patient
-from worker.identity import ecg_digest, finding_id
+from worker.provenance import ecg_digest, finding_id
 
 
 def an_ecg() -> Ecg:

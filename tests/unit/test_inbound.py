@@ -12,7 +12,7 @@ from adapters.inbound import MAX_PAYLOAD_BYTES, decode
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected
 from simulator.edits import real_ecg
-from simulator.hl7v2_writer import Variant, write_hl7v2
+from simulator.writers.hl7v2 import Variant, write_hl7v2
 from tests.unit.dicom_objects import small_ecg, small_object
 from tests.unit.hl7_messages import PID, SITE, message
 

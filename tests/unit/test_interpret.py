@@ -2,7 +2,7 @@
 
 import pytest
 
-from worker.interpret import interpret
+from worker.verdict.claims import interpret
 
 
 def claims(text: str) -> dict[str, str]:

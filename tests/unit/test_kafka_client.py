@@ -11,7 +11,7 @@ from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import InitProducerIdHandler, TransactionManager
 from kafka.protocol.metadata import CoordinatorType, FindCoordinatorResponse
 
-from adapters.kafka_client import PatientClient
+from adapters.kafka.client import PatientClient
 
 NOWHERE = {"bootstrap_servers": "127.0.0.1:1", "request_timeout_ms": 200}
 

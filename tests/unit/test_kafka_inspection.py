@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.kafka_inspection import GRACE_S, Coordinated, Suspicion, suspicion
+from adapters.kafka.inspection import GRACE_S, Coordinated, Suspicion, suspicion
 
 NOW_S = 1_000_000.0
 

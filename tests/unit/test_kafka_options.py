@@ -8,8 +8,8 @@ import pytest
 from kafka.errors import KafkaConnectionError
 from kafka.net.inet import KafkaNetSocket
 
-import adapters.kafka_client  # noqa: F401 - registers the ways to connect
-from adapters.kafka_options import ANYWHERE, THIS_MACHINE, KafkaOptions, Timeouts
+import adapters.kafka.client  # noqa: F401 - registers the ways to connect
+from adapters.kafka.options import ANYWHERE, THIS_MACHINE, KafkaOptions, Timeouts
 from adapters.log import LogError
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.leads import lead_from_code, lead_from_name, lead_from_number
+from adapters.recording.leads import lead_from_code, lead_from_name, lead_from_number
 from schemas.ecg import LEADS
 
 # IEEE 11073-10102, as DICOM's CID 3001 and the HL7 and FHIR tables give it.

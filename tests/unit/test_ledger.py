@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from adapters.log import Position, Record, TopicPartition
 from adapters.log_limits import MAX_METADATA_BYTES
-from worker.ledger import MAX_SPAN, Ledger, PartitionLedger
+from worker.stream.ledger import MAX_SPAN, Ledger, PartitionLedger
 
 TP = TopicPartition("ecg.inbound", 0)
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.ecg import Priority
-from worker.line import HEAD_START_S, Line, rank
+from worker.urgency import HEAD_START_S, Line, rank
 
 PRIORITIES: tuple[Priority, ...] = ("stat", "asap", "routine")
 

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from worker import logs
+from worker.operations import logs
 
 CANARY = "DOE^JANE 642341"
 

@@ -23,7 +23,7 @@ from tests.unit.analytic import (
     pr_s,
     t_timing_s,
 )
-from worker.measure import measure
+from worker.waveform.measure import measure
 
 NOTHING = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.mllp import MAX_ACK_BYTES, Ack, FrameReader, FramingError, MllpClient, Patience, framed, read_ack
-from adapters.oru import Route
+from adapters.hl7v2.oru.message import Route
+from adapters.mllp.client import MAX_ACK_BYTES, Ack, FrameReader, FramingError, MllpClient, Patience, framed, read_ack
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
 from schemas.delivery import DeliveryReason, Undelivered
 from tests.unit.flagged import flagged

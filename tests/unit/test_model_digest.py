@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from worker.cli import wiring
-from worker.engine.errors import BundleError
-from worker.engine.manifest import read_manifest
-from worker.settings import Settings, SettingsError
+from cli.settings import Settings, SettingsError
+from cli.wiring import stages as wiring
+from worker.model.errors import BundleError
+from worker.model.manifest import read_manifest
 
 
 def test_the_named_bundle_is_loaded(tiny_model: Path) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.kafka_options import KafkaOptions
+from adapters.kafka.options import KafkaOptions
 from adapters.log import LogError
-from adapters.logs import open_log
-from adapters.sqlite import SqliteLog
+from adapters.open_log import open_log
+from adapters.sqlite.log import SqliteLog
 
 
 def test_a_path_opens_an_embedded_log(tmp_path: Path) -> None:

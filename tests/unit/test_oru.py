@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.hl7v2_text import STANDARD
-from adapters.oru import Route, build_oru, control_id
+from adapters.hl7v2.oru.message import Route, build_oru, control_id
+from adapters.hl7v2.text import STANDARD
 from schemas.finding import Assessment, Finding, ModelRef, OrderRef, PatientRef, Reasoning
 from tests.unit.flagged import flagged
 

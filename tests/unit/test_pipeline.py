@@ -11,16 +11,16 @@ from pydicom.data import get_testdata_file
 
 from adapters.inbound import decode
 from adapters.log import Record
-from adapters.site import Site
+from adapters.recording.site import Site
 from schemas.finding import EngineRef, Finding, ModelRef
 from schemas.rejection import Reason, Rejection
 from simulator.edits import invert_t_waves, real_ecg, resample
-from simulator.hl7v2_writer import write_hl7v2
-from worker.case import Case
-from worker.engine.answer import Answer
-from worker.layout import layout
+from simulator.writers.hl7v2 import write_hl7v2
+from worker.engine.question import Answer
+from worker.picture.layout import layout
 from worker.pipeline import Reader, conclude, prepare
-from worker.redrive_mark import next_redrive, put_back
+from worker.prepared import Case
+from worker.redrive_headers import next_redrive, put_back
 
 SMALL = layout("3x4+II", 448, 336)
 READER = Reader(

@@ -18,10 +18,10 @@ from adapters.log import Record
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected, Rejection
 from simulator.edits import real_ecg
-from worker.case import Case
-from worker.garbage import COLLECT_EVERY
-from worker.layout import layout
-from worker.preparation import PreparationPool
+from worker.operations.garbage import COLLECT_EVERY
+from worker.picture.layout import layout
+from worker.prepared import Case
+from worker.stream.preparation import PreparationPool
 
 
 class Circle:

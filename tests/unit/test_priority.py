@@ -11,13 +11,13 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from adapters import inbound
-from adapters.dicom import PRIORITIES
-from adapters.hl7v2_priority import PEEKED_BYTES
+from adapters.dicom.decode import PRIORITIES
+from adapters.hl7v2.priority import PEEKED_BYTES
 from adapters.inbound import PRIORITY_HEADER, decode, peek_priority
 from adapters.log import Headers
 from schemas.ecg import Ecg, Order, Priority
-from simulator.dicom_writer import write_dicom
-from simulator.hl7v2_writer import Charset, Variant, write_hl7v2
+from simulator.writers.dicom import write_dicom
+from simulator.writers.hl7v2 import Charset, Variant, write_hl7v2
 from tests.unit.dicom_objects import changed, data_set_of, small_ecg
 from tests.unit.hl7_messages import MSH, OBR, PID, RATE, SITE, array, arrays, message
 

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.checkpoint import build_tokenizer
-from worker.engine.bundle import Grid, ModelBundle
-from worker.engine.errors import BundleError
-from worker.engine.facts import PromptFacts, clinical_line, question_text
-from worker.engine.manifest import PromptSettings
-from worker.engine.prompt import CUT_MARK, PromptBuilder, prompt_positions
+from training.models.build import build_tokenizer
+from worker.model.bundle import Grid, ModelBundle
+from worker.model.errors import BundleError
+from worker.model.facts import PromptFacts, clinical_line, question_text
+from worker.model.manifest import PromptSettings
+from worker.model.prompt import CUT_MARK, PromptBuilder, prompt_positions
 
 
 @pytest.fixture(scope="module")

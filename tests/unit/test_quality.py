@@ -8,8 +8,8 @@ from schemas.ecg import LEADS, Ecg
 from schemas.finding import LeadMeasurements, QualityFlag
 from simulator.edits import add_noise, flatten, real_ecg, resample, saturate
 from tests.unit.analytic import analytic_ecg, ecg_of, plus
-from worker.measure import measure
-from worker.quality import PROBLEMS
+from worker.waveform.measure import measure
+from worker.waveform.quality import PROBLEMS
 
 NOTHING = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
 LIMB_FOLLOWERS = {"III", "aVR", "aVL", "aVF"}

@@ -9,15 +9,15 @@ import pytest
 
 from adapters.log import LogError, Message, Position, PublishFailed, Record, TopicPartition
 from adapters.log_limits import MAX_VALUE_BYTES, check_messages
-from adapters.sqlite import SqliteLog
+from adapters.sqlite.log import SqliteLog
 from schemas.rejection import Reason, Rejected, Rejection
-from worker import redrive as redriving
-from worker.envelope import seal
+from worker.audit.replay import Bound, Interval
 from worker.pipeline import reject
-from worker.redrive import MAX_REDRIVES, Outcome, Plan, Redriver, Refusal
-from worker.redrive_mark import redrive_of
-from worker.replay import Bound, Interval
-from worker.sole_member import Onlooker, SoleMember
+from worker.redrive import redriver as redriving
+from worker.redrive.group_position import Onlooker, SoleMember
+from worker.redrive.redriver import MAX_REDRIVES, Outcome, Plan, Redriver, Refusal
+from worker.redrive_headers import redrive_of
+from worker.stream.envelope import seal
 
 INBOUND, REJECTIONS, GROUP = "ecg.inbound", "ecg.rejections", "g-redrive"
 TP, AT = TopicPartition(INBOUND, 0), TopicPartition(REJECTIONS, 0)
@@ -222,7 +222,7 @@ def test_a_step_is_bounded_by_bytes(log: SqliteLog, monkeypatch: pytest.MonkeyPa
 
 
 def test_too_far_beyond_an_open_one_says_what_to_do(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.ledger.MAX_SPAN", 3)
+    monkeypatch.setattr("worker.stream.ledger.MAX_SPAN", 3)
     rejected(log, MALFORMED, *[UNKNOWN] * 5)
     with pytest.raises(LogError, match=r"ecg\.rejections/0/4 lies too far beyond ecg\.rejections/0/0.*--give-up"):
         redrive(log, UNKNOWN)
@@ -234,7 +234,7 @@ def test_too_far_beyond_an_open_one_says_what_to_do(log: SqliteLog, monkeypatch:
 
 def test_a_group_that_is_not_ours_alone_is_not_redriven(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     rejected(log, UNKNOWN)
-    monkeypatch.setattr("worker.sole_member.JOIN_S", 0.3)
+    monkeypatch.setattr("worker.redrive.group_position.JOIN_S", 0.3)
     with closing(log.join(GROUP, [REJECTIONS], "a")) as other:
         other.poll(0, 1)
         with pytest.raises(LogError, match="another process"):

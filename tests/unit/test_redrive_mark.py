@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from adapters.log import Headers, Record
 from schemas.finding import Coordinates, Redrive
-from worker.redrive_mark import COUNT_HEADER, OF_HEADER, next_redrive, put_back, redrive_of
+from worker.redrive_headers import COUNT_HEADER, OF_HEADER, next_redrive, put_back, redrive_of
 
 TOPIC = "ecg.inbound"
 

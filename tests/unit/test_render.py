@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from schemas.ecg import LEADS, Ecg
 from simulator.edits import real_ecg, resample
 from tests.unit.analytic import analytic_ecg, ecg_of
-from worker.layout import CUT_MARK, LAYOUT_NAMES, PAPER_WIDTH_MM, Layout, cells, layout
-from worker.render import image_digest, png, render
-from worker.trace import draw
+from worker.picture.layout import CUT_MARK, LAYOUT_NAMES, PAPER_WIDTH_MM, Layout, cells, layout
+from worker.picture.raster import image_digest, png, render
+from worker.picture.traces import draw
 
 HZ = 500
 

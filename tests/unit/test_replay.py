@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from adapters.log import Message, PublishFailed, TopicPartition
-from adapters.sqlite import SqliteLog
-from worker.replay import Bound, Interval, IntervalMember
-from worker.stop import Stop
+from adapters.sqlite.log import SqliteLog
+from worker.audit.replay import Bound, Interval, IntervalMember
+from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)
 

@@ -15,16 +15,17 @@ from schemas.ecg import Priority
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from tests.unit import results
-from worker import metrics, progress_watch
-from worker import runner as runner_module
-from worker.breaker import TooManyRejections
-from worker.case import Case
-from worker.engine.answer import Answer, Question
-from worker.ledger import PartitionLedger
-from worker.progress_watch import Stuck
-from worker.runner import Limits, Runner
-from worker.stop import Stop
-from worker.workshop import Stages
+from worker.engine.question import Answer, Question
+from worker.operations import metrics
+from worker.prepared import Case
+from worker.stream import runner as runner_module
+from worker.stream import stall as progress_watch
+from worker.stream.breaker import TooManyRejections
+from worker.stream.ledger import PartitionLedger
+from worker.stream.runner import Limits, Runner
+from worker.stream.stages import Stages
+from worker.stream.stall import Stuck
+from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)
 ANSWER = Answer("", True, 0.9, 0.9, 1.0, False, False, 3)

@@ -9,8 +9,8 @@ from schemas.ecg import LEADS, Ecg
 from schemas.finding import LeadMeasurements, Measurements, Quality, QualityFlag
 from simulator.edits import flatten, invert_t_waves, real_ecg
 from tests.unit.analytic import analytic_ecg, ecg_of
-from worker.measure import Measured, measure
-from worker.screening import CONTIGUOUS, REASONS, Screening, screen
+from worker.verdict.screening import CONTIGUOUS, REASONS, Screening, screen
+from worker.waveform.measure import Measured, measure
 
 ECG = analytic_ecg()
 

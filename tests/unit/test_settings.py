@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.settings import Settings, SettingsError
+from cli.settings import Settings, SettingsError
 
 
 @pytest.fixture(autouse=True)

@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 
 from adapters.inbound import decode
-from adapters.site import Site
+from adapters.recording.site import Site
 from schemas.ecg import LEADS, Ecg
 from simulator import hospital
 from simulator.clinical_text import CONTRADICTORY_RATE, MIXED_RATE, draw_text
 from simulator.entities import ENTITIES
 from simulator.faults import PROBLEMS, Fault, with_fault
-from simulator.files import FORMS, write_in_turn
 from simulator.generate import BLOCK, simulate
-from simulator.hl7v2_writer import CHAPTER7_UV_PER_COUNT
 from simulator.hospital import Hospital
 from simulator.parameters import RATE_BPM, draw, draw_entities
 from simulator.truth import HeartTruth, Truth, heart_truths
 from simulator.waveform import Samples, waveform
+from simulator.writers.files import FORMS, write_in_turn
+from simulator.writers.hl7v2 import CHAPTER7_UV_PER_COUNT
 from tests.unit.analytic import ecg_of
-from worker.measure import Measured, measure
-from worker.screening import screen
+from worker.verdict.screening import screen
+from worker.waveform.measure import Measured, measure
 
 CLEAN = dataclasses.replace(hospital.A, noise_uv=(0, 3), wander_uv=(0, 0), mains_uv=(0, 0), fault_rate=0)
 EACH = 8

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.log import Fenced, Log, LogError, Message, Position, PublishFailed, TopicPartition
-from adapters.sqlite import SqliteLog
-from adapters.sqlite_groups import LEASE_MS, share_out
+from adapters.sqlite.groups import LEASE_MS, share_out
+from adapters.sqlite.log import SqliteLog
 from tests.contract.worker import joined, read_all
 
 TRANSACTION = 7  # messages in one, so that half of one would show
@@ -26,7 +26,7 @@ PUBLISHER = f"""
 import sys
 from pathlib import Path
 from adapters.log import Message, Position
-from adapters.sqlite import SqliteLog
+from adapters.sqlite.log import SqliteLog
 
 member = SqliteLog(Path(sys.argv[1])).join("group", ["inbound"], "worker-0")
 (partition, position), = member.poll(0, 1).assigned.items()
@@ -166,7 +166,7 @@ def test_a_full_partition_does_not_starve_the_others(log: Log) -> None:
 def test_a_locked_file_fails_the_publish_and_harms_nothing(
     log: Log, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.sqlite_file.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("adapters.sqlite.database.BUSY_TIMEOUT_S", 0.05)
     with joined(log, "group", "inbound") as worker, closing(sqlite3.connect(path, isolation_level=None)) as other:
         worker.poll(0)
         worker.poll(0)

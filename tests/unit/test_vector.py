@@ -10,9 +10,9 @@ import pytest
 from schemas.ecg import LEADS, Patient
 from simulator.edits import real_ecg
 from tests.unit.analytic import ecg_of
-from worker.layout import LAYOUT_NAMES, layout
-from worker.trace import draw
-from worker.vector import pdf, svg
+from worker.picture.layout import LAYOUT_NAMES, layout
+from worker.picture.traces import draw
+from worker.picture.vector import pdf, svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 

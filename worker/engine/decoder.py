@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from worker.engine.cache import PromptCache, SlotCache, use_slot_attention
-from worker.engine.errors import EngineError
 from worker.engine.grammar import DEAD, NO, UNDECIDED, YES, Grammar
-from worker.engine.prompt import Prompt
+from worker.model.errors import EngineError
+from worker.model.prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)

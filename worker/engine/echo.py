@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.ecg import LEADS
-from worker.engine.answer import Answer, Question
-from worker.engine.errors import EngineError
-from worker.engine.manifest import IdentityCalibration, LayoutSettings, ModelSettings, PromptSettings
+from worker.engine.question import Answer, Question
+from worker.model.errors import EngineError
+from worker.model.manifest import IdentityCalibration, LayoutSettings, ModelSettings, PromptSettings
 
 # Raised with every change of what is answered: findings of another version must have other ids.
 _VERSION: Final = "echo/1"

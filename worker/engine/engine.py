@@ -15,15 +15,15 @@ import onnxruntime
 import torch
 import transformers
 
-from worker.engine.answer import Answer, Question
-from worker.engine.bundle import ModelBundle
 from worker.engine.decoder import Decoded, SlotDecoder
-from worker.engine.errors import BundleError, EngineError
 from worker.engine.grammar import answer_grammar, least_tokens, reasoning_and_answer, token_bytes
-from worker.engine.huggingface import convert, load_model
-from worker.engine.prompt import PromptBuilder
-from worker.engine.tower import VisionTower
+from worker.engine.question import Answer, Question
 from worker.engine.vision import OrtVisionEncoder, Provider, TorchVisionEncoder, VisionEncoder, check_golden
+from worker.model.bundle import ModelBundle
+from worker.model.errors import BundleError, EngineError
+from worker.model.huggingface import convert, load_model
+from worker.model.prompt import PromptBuilder
+from worker.model.tower import VisionTower
 
 Dtype = Literal["float32", "bfloat16"]
 _CUDNN: Any = torch.backends.cudnn  # not typed

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.errors import BundleError
+from worker.model.errors import BundleError
 
 DEAD: Final = 255
 UNDECIDED: Final = 0

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Protocol
 
-from worker.engine.answer import Answer, Question
-from worker.engine.errors import EngineError
-from worker.line import Line
+from worker.engine.question import Answer, Question
+from worker.model.errors import EngineError
+from worker.urgency import Line
 
 
 class Core(Protocol):
@@ -100,7 +100,7 @@ class Scheduler:
     def put(self, tag: Hashable, question: Question, rank: float | None = None) -> bool:
         """Hand in a question; False, at once, if the scheduler holds as many as it may. Raises EngineError.
 
-        Of those that wait the one with the lowest rank is next, see `worker.line`.
+        Of those that wait the one with the lowest rank is next, see `worker.urgency`.
         """
         with self._changed:
             self._check()

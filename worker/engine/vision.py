@@ -12,9 +12,9 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from worker.engine.errors import EngineError
-from worker.engine.export import INPUT, OUTPUT
-from worker.engine.tower import VisionTower
+from worker.model.errors import EngineError
+from worker.model.export import INPUT, OUTPUT
+from worker.model.tower import VisionTower
 
 Provider = Literal["cpu", "cuda"]
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from adapters.kafka_options import Timeouts
+from adapters.kafka.options import Timeouts
 from tests.faults.cluster import Cluster
 from tests.faults.trial import Outcome, Plan, trial
 

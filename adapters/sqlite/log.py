@@ -1,0 +1,121 @@
+"""The Log protocol in one file, with nothing but the standard library: for a laptop, a clinic without Kafka, the demo.
+
+Topics, partitions, offsets, groups, members in several processes, fencing and transactions mean here what they mean in
+Kafka. It runs on one machine: the file must not lie on a network file system, where SQLite's locks do not hold.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from adapters.log import LogError, Message, Position, Record, TopicPartition
+from adapters.log_limits import check_messages
+from adapters.sqlite import groups, records
+from adapters.sqlite.database import connect, create, publishing, transaction, translated
+from adapters.sqlite.member import SqliteMember
+
+
+class SqliteLog:
+    """Keeps the `Log` protocol. May be used from several threads; they take turns."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        """Open the file, and make it if it is missing. `clock` gives seconds since 1970. Raises LogError."""
+        self._path, self._clock = path, clock
+        create(path)
+        self._connection = connect(path)
+        self._lock = threading.Lock()
+
+    def create_topics(self, partitions: Mapping[str, int]) -> None:
+        """Create the topics that do not exist yet."""
+        with self._lock, transaction(self._connection):
+            for topic, count in partitions.items():
+                if count < 1:
+                    raise LogError(f"topic {topic} needs at least one partition")
+                (found,) = self._connection.execute(
+                    "SELECT count(*) FROM partitions WHERE topic = ?", (topic,)
+                ).fetchone()
+                if not found:
+                    self._connection.executemany(
+                        "INSERT INTO partitions (topic, partition) VALUES (?, ?)", [(topic, p) for p in range(count)]
+                    )
+
+    def append(self, messages: Sequence[Message]) -> tuple[tuple[TopicPartition, int], ...]:
+        """Write messages, all or none of them."""
+        check_messages(messages)
+        with self._lock, transaction(self._connection):
+            return tuple(records.write(self._connection, messages, round(self._clock() * 1000)))
+
+    def join(self, group: str, topics: Sequence[str], member: str) -> SqliteMember:
+        """Join a group. Raises LogError if a topic does not exist."""
+        return SqliteMember(self._path, group, topics, member, self._clock)
+
+    def publisher(self, name: str) -> "SqlitePublisher":
+        """A transactional publisher under a name of its own."""
+        return SqlitePublisher(self._path, name, self._clock)
+
+    def partitions(self, topic: str) -> tuple[TopicPartition, ...]:
+        """The topic's partitions in order. Raises LogError if there is no such topic."""
+        with self._lock, translated("describing a topic"):
+            count = records.partition_count(self._connection, topic)
+        return tuple(TopicPartition(topic, partition) for partition in range(count))
+
+    def bounds(self, partition: TopicPartition) -> tuple[int, int]:
+        """First offset held, and the one after the last."""
+        with self._lock, transaction(self._connection, "DEFERRED"):
+            end = records.next_offset(self._connection, partition)
+            (first,) = self._connection.execute(
+                "SELECT min(offset) FROM records WHERE topic = ? AND partition = ?",
+                (partition.topic, partition.partition),
+            ).fetchone()
+        return (end if first is None else first), end
+
+    def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
+        """The first offset whose record's timestamp is at or after this one; None if there is none."""
+        with self._lock, transaction(self._connection, "DEFERRED"):
+            records.next_offset(self._connection, partition)
+            (offset,) = self._connection.execute(
+                "SELECT min(offset) FROM records WHERE topic = ? AND partition = ? AND timestamp_ms >= ?",
+                (partition.topic, partition.partition, timestamp_ms),
+            ).fetchone()
+        return offset if offset is None else int(offset)
+
+    def committed(self, group: str, partition: TopicPartition) -> Position | None:
+        """Where a group stands in a partition."""
+        with self._lock, transaction(self._connection, "DEFERRED"):
+            records.next_offset(self._connection, partition)
+            return records.position(self._connection, group, partition)
+
+    def read(self, ranges: Mapping[TopicPartition, range]) -> Iterator[Record]:
+        """The records of the ranges, up to what is committed when the reading of each begins."""
+        with translated("reading"), closing(connect(self._path)) as connection:
+            for partition, offsets in ranges.items():
+                end = records.next_offset(connection, partition)
+                yield from records.read(connection, partition, range(offsets.start, min(offsets.stop, end)))
+
+    def close(self) -> None:
+        """Close the file. Members have connections of their own."""
+        self._connection.close()
+
+
+class SqlitePublisher:
+    """Keeps the `Publisher` protocol."""
+
+    def __init__(self, path: Path, name: str, clock: Callable[[], float]) -> None:
+        """Take the name: whoever had it is fenced."""
+        self._name, self._clock = name, clock
+        self._connection = connect(path)
+        with transaction(self._connection):
+            self._epoch = groups.take_publisher_name(self._connection, name, round(clock() * 1000))
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Write all of the messages or none."""
+        check_messages(messages)
+        with publishing(self._connection):
+            groups.check_epoch(self._connection, groups.NO_GROUP, self._name, self._epoch)
+            records.write(self._connection, messages, round(self._clock() * 1000))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()

@@ -1,0 +1,121 @@
+"""Commands on files: the whole pipeline, the measurements alone, or the picture."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from adapters.log import Record
+from cli import options, output
+from cli.settings import Settings
+from cli.wiring import stages as wiring
+from schemas.ecg import Ecg
+from schemas.finding import Finding
+from schemas.rejection import Rejected, Rejection
+
+if TYPE_CHECKING:
+    from worker.picture.layout import Layout
+
+
+def explain(
+    files: options.Files,
+    model: options.Model = None,
+    config: options.Config = None,
+) -> None:
+    """Put ECG files through the whole pipeline; print each Finding or Rejection as one JSON line, in order.
+
+    Exits 0 if every file became a Finding, else 1.
+
+    Example: ecg-worker explain --model /models/ecg-r1 ecg.dcm oru.hl7
+    """
+    from worker.pipeline import conclude, prepare
+
+    settings = Settings.load(model=model, config=config)
+    engine = wiring.load_engine(settings, wiring.model_or_demo(settings))
+    decode, layout, reader = wiring.decoder(settings), wiring.model_layout(engine), wiring.reader(engine)
+
+    def read(record: Record) -> Finding | Rejection:
+        case = prepare(record, decode, layout)
+        if isinstance(case, Rejection):
+            return case
+        answer = engine.answer([case.question])[0] if case.question else None
+        return conclude(case, answer, reader)
+
+    places = output.track(range(len(files)), "reading")
+    results = [output.emit(read(_record(files, place))) for place in places]
+    raise typer.Exit(int(any(isinstance(result, Rejection) for result in results)))
+
+
+def measure(files: options.Files, config: options.Config = None) -> None:
+    """Print measurements and quality only, one JSON line a file; no model is loaded.
+
+    Exits 0 if every file could be measured, else 1.
+
+    Example: ecg-worker measure ecg.dcm
+    """
+    from worker.pipeline import reject
+    from worker.waveform.measure import measure as measured
+
+    settings = Settings.load(config=config)
+    decode, rejected = wiring.decoder(settings), False
+    for place in output.track(range(len(files)), "measuring"):
+        record = _record(files, place)
+        try:
+            found = measured(decode(record.value))
+            output.emit_json(
+                {
+                    "file": files[place].name,
+                    "measurements": found.measurements.model_dump(mode="json"),
+                    "quality": found.quality.model_dump(mode="json"),
+                }
+            )
+        except Rejected as reason:
+            output.emit(reject(record, reason))
+            rejected = True
+    raise typer.Exit(int(rejected))
+
+
+def render(
+    file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False, readable=True)],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help=".png, .svg or .pdf", dir_okay=False)],
+    layout: Annotated[str, typer.Option(help="3x4+II, 3x4, 6x2 or 12x1")] = "3x4+II",
+    speed: Annotated[float, typer.Option(metavar="MM_PER_S", help="paper speed: 25 or 50")] = 25.0,
+    gain: Annotated[
+        float | None, typer.Option(metavar="MM_PER_MV", help="gain: 5, 10 or 20; default: 10, in 12x1 5")
+    ] = None,
+    config: options.Config = None,
+) -> None:
+    """Draw an ECG as on paper.
+
+    Example: ecg-worker render ecg.dcm -o ecg.pdf --layout 12x1 --gain 5
+    """
+    from worker.picture import vector
+    from worker.picture.layout import layout as form
+    from worker.picture.raster import png
+    from worker.picture.raster import render as raster
+
+    settings = Settings.load(config=config)
+    writers: dict[str, Callable[[Ecg, Layout], bytes]] = {
+        ".png": lambda ecg, page: png(raster(ecg, page)),
+        ".svg": lambda ecg, page: vector.svg(ecg, page).encode(),
+        ".pdf": vector.pdf,
+    }
+    write = writers.get(out.suffix.lower())
+    if write is None:
+        raise typer.BadParameter("must end in .png, .svg or .pdf", param_hint="--out")
+    try:
+        page = form(layout, speed_mm_per_s=speed, gain_mm_per_mv=gain)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    try:
+        ecg = wiring.decoder(settings)(file.read_bytes())
+    except Rejected as rejected:
+        output.tell(f"{file.name}: {rejected.reason} {rejected.detail}")
+        raise typer.Exit(1) from None
+    out.write_bytes(write(ecg, page))
+
+
+def _record(files: Sequence[Path], place: int) -> Record:
+    """A file as a record of a topic "files", read only now; its place in the command line is its offset."""
+    return Record("files", 0, place, None, None, files[place].read_bytes())

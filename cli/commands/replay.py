@@ -1,0 +1,117 @@
+"""The command that reads a past interval again and says whether today's worker agrees with itself."""
+
+import json
+from contextlib import closing
+from dataclasses import replace as with_fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cli import options, output
+from cli.settings import Settings, SettingsError
+from cli.wiring import stages as wiring
+
+if TYPE_CHECKING:
+    from adapters.log import Log
+    from worker.audit.compare import Report
+    from worker.audit.replay import Bound, Interval, Replayed
+
+
+def replay(
+    start: Annotated[str, typer.Option("--from", metavar="T", help="first record: offset, or ISO 8601 time")],
+    end: Annotated[str, typer.Option("--to", metavar="T", help="end, exclusive: offset, or ISO 8601 time")],
+    log: options.LogUrl = None,
+    model: options.Model = None,
+    report: Annotated[Path, typer.Option("--report", metavar="FILE", help="where to write the comparison")] = Path(
+        "report.json"
+    ),
+    config: options.Config = None,
+) -> None:
+    """Re-run a past interval onto the audit topic and compare with what was said then.
+
+    Belongs to no group and moves nobody's position. Exits 0 if every record says the same as then, else 1.
+
+    Example: ecg-worker replay --from 2026-03-03T00:00:00Z --to 2026-03-04T00:00:00Z --model /models/ecg-r1
+    """
+    settings = Settings.load(log=log, model=model, config=config)
+    compared = replayed_and_compared(settings, wiring.bound(start), wiring.bound(end), report)
+    raise typer.Exit(int(not compared.all_same))
+
+
+def replayed_and_compared(settings: Settings, start: "Bound", end: "Bound", report: Path) -> "Report":
+    """Replay an interval, write the comparison as JSON, and print it for a person."""
+    from worker.audit.compare import compare, results_then
+    from worker.audit.replay import Interval
+
+    if settings.model is None:
+        raise SettingsError("no model: give --model DIR or set ECG_MODEL")
+    with wiring.opened_log(settings) as opened:
+        live = (settings.findings_topic, settings.rejections_topic)
+        wiring.require_topics(opened, settings.inbound_topic, settings.audit_topic, *live)
+        interval = Interval.resolve(opened, settings.inbound_topic, start, end)
+        output.tell(f"replaying {len(interval)} offsets of {settings.inbound_topic} onto {settings.audit_topic}")
+        replayed = _replay(opened, interval, settings)
+        then, repeated = results_then(opened, live, interval)
+    compared = compare(then, repeated, replayed, interval)
+    report.write_text(json.dumps(compared.as_json(), indent=2) + "\n", encoding="utf-8")
+    _show(compared)
+    return compared
+
+
+def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
+    """Run the interval through the stages of `run`, with results going to the audit topic."""
+    from worker.audit.replay import IntervalMember
+    from worker.stream.runner import Runner
+    from worker.stream.stop import Stop
+
+    assert settings.model is not None
+    with output.stderr.status("loading the model"):
+        engine = wiring.load_engine(settings, settings.model)
+    ended = Stop(float("inf"), finish_line=True)
+    columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"),
+               TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
+    audit = settings.model_copy(
+        update={"findings_topic": settings.audit_topic, "rejections_topic": settings.audit_topic}
+    )
+    began = datetime.now(UTC)
+    with (
+        Progress(*columns, console=output.stderr, transient=True, disable=not output.stderr.is_terminal) as progress,
+        wiring.stages(engine, wiring.reader(engine), audit) as (stages, _),
+        closing(log.publisher(f"replay-{settings.member}")) as publisher,
+    ):
+        task = progress.add_task("", total=len(interval), rate=0.0)
+
+        def tell(so_far: "Replayed") -> None:
+            done = len(so_far.results) + sum(map(len, so_far.holes.values()))
+            elapsed_s = (datetime.now(UTC) - began).total_seconds()
+            progress.update(task, completed=done, rate=len(so_far.results) / max(elapsed_s, 1e-3))
+
+        member = IntervalMember(log, interval, publisher, ended, tell)
+        limits = with_fields(wiring.limits(settings), rejected_share=1.0)  # what was rejected then is rejected again
+        Runner(member, stages, limits).run(ended)
+        return member.replayed
+
+
+def _show(report: "Report") -> None:
+    """Print the comparison for a person."""
+    from worker.audit.compare import OUTCOMES
+
+    table = Table(title=f"{len(report.comparisons)} records compared", title_justify="left")
+    table.add_column("outcome")
+    table.add_column("records", justify="right")
+    table.add_column("meaning")
+    for outcome, count in report.counts.items():
+        if count or outcome == "same":
+            table.add_row(outcome, str(count), OUTCOMES[outcome])
+    output.stdout.print(table)
+    for partition, offsets in report.gone.items():
+        output.tell(f"gone: {partition.topic}/{partition.partition} offsets {offsets.start} to {offsets.stop - 1}")
+    holes = sum(map(len, report.holes.values()))
+    if holes:
+        output.tell(f"{holes} offsets hold no record (transaction markers, or compacted away); the report names them")
+    if report.repeated:
+        output.tell(f"{report.repeated} records have more than one result among the findings")

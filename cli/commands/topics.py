@@ -1,0 +1,113 @@
+"""Commands on topics: put files on one, read one."""
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from adapters.log import Log, LogError, Message, Record, TopicPartition
+from cli import options, output
+from cli.settings import Settings
+from cli.wiring import stages as wiring
+
+# A submission is acknowledged in steps of this many files, so that a large folder neither fills memory nor crawls.
+_FILES_AT_ONCE = 50
+_FOLLOW_EVERY_S = 0.5
+
+
+def submit(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True, readable=True)],
+    log: options.LogUrl = None,
+    config: options.Config = None,
+) -> None:
+    """Put files on the inbound topic, each as one record; of a folder every file in it, in the order of names.
+
+    Prints where each went, one JSON line a file.
+
+    Example: ecg-worker submit ecg.dcm incoming/
+    """
+    settings = Settings.load(log=log, config=config)
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    files = [file for file in files if file.is_file()]
+    with wiring.opened_log(settings) as opened:
+        wiring.require_topics(opened, settings.inbound_topic)
+        steps = range(0, len(files), _FILES_AT_ONCE)
+        for start in output.track(steps, "submitting"):
+            batch = files[start : start + _FILES_AT_ONCE]
+            written = opened.append([Message(settings.inbound_topic, None, file.read_bytes()) for file in batch])
+            for file, (place, offset) in zip(batch, written, strict=True):
+                where = {"file": file.name, "topic": place.topic, "partition": place.partition, "offset": offset}
+                output.emit_json(where)
+
+
+def read(
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")],
+    log: options.LogUrl = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="T", help="offset, or ISO 8601 time; default: the first record")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="T", help="offset or time, exclusive; default: the last record now")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new records until interrupted")] = False,
+    envelope: Annotated[bool, typer.Option(help="add coordinates, key and headers; raw values as base64")] = False,
+    config: options.Config = None,
+) -> None:
+    """Print the value of each committed record of a topic as one JSON line, first to last in each partition.
+
+    Example: ecg-worker read ecg.findings --from 2026-03-03T00:00:00Z --to 2026-03-04T00:00:00Z
+    """
+    if follow and end:
+        raise typer.BadParameter("--follow has no end", param_hint="--to")
+    settings = Settings.load(log=log, config=config)
+    with wiring.opened_log(settings) as opened:
+        ranges = {}
+        for partition in opened.partitions(topic):
+            first, last = opened.bounds(partition)
+            ranges[partition] = range(
+                wiring.bound(start).resolve(opened, partition) if start else first,
+                wiring.bound(end).resolve(opened, partition) if end else last,
+            )
+        try:
+            for record in _follow(opened, ranges) if follow else opened.read(ranges):
+                output.emit_json(_enveloped(record) if envelope else _value(record))
+        except KeyboardInterrupt:
+            return
+
+
+def _follow(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[Record]:
+    while True:
+        yield from log.read(ranges)
+        time.sleep(_FOLLOW_EVERY_S)
+        ranges = {partition: range(done.stop, log.bounds(partition)[1]) for partition, done in ranges.items()}
+
+
+def _value(record: Record) -> Any:
+    try:
+        return json.loads(record.value)
+    except ValueError:
+        place = f"{record.topic}, partition {record.partition}, offset {record.offset}"
+        raise LogError(f"{place} is not JSON; read it with --envelope") from None
+
+
+def _enveloped(record: Record) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp_ms,
+        "key": _text(record.key),
+        "headers": {name: _text(value) for name, value in record.headers},
+    }
+    try:
+        return fields | {"value": json.loads(record.value)}
+    except ValueError:
+        return fields | {"value_base64": base64.b64encode(record.value).decode()}
+
+
+def _text(data: bytes | None) -> str | None:
+    return None if data is None else data.decode("utf-8", "backslashreplace")

@@ -1,0 +1,39 @@
+"""Options that mean the same in every command, and what they stand for."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from training.data.sources import DataSet
+    from worker.model.bundle import ModelBundle
+    from worker.picture.layout import Layout
+
+DATA_HELP = "simulated:SITE:SEED:COUNT[:varied], a JSONL file, or a folder with labels.jsonl or truth.jsonl"
+Model = Annotated[
+    Path, typer.Option("--model", metavar="DIR", exists=True, file_okay=False, help="bundle to begin from")
+]
+Data = Annotated[str, typer.Option("--data", metavar="DATA", help=DATA_HELP)]
+Processes = Annotated[int, typer.Option("--processes", metavar="N", min=1, help="processes, of one thread each")]
+Zone = Annotated[str, typer.Option("--zone", help="time zone of files that name none")]
+
+
+def layout_of(bundle: "ModelBundle") -> "Layout":
+    """The picture that a bundle's model was trained on."""
+    from worker.picture.layout import layout
+
+    wanted = bundle.manifest.layout
+    return layout(wanted.name, wanted.width_px, wanted.height_px, wanted.speed_mm_per_s, wanted.gain_mm_per_mv)
+
+
+def opened_data(stated: str, bundle: "ModelBundle", zone: str) -> "DataSet":
+    """The examples that are meant, drawn as the model wants them. Raises DataError."""
+    import functools
+    from zoneinfo import ZoneInfo
+
+    from adapters.inbound import decode
+    from adapters.recording.site import Site
+    from training.data.sources import open_data
+
+    return open_data(stated, layout_of(bundle), functools.partial(decode, site=Site(ZoneInfo(zone), None)))

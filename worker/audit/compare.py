@@ -1,0 +1,153 @@
+"""What the worker says today of a past interval, beside what it said then: record by record, by coordinates."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from adapters.log import Log, TopicPartition
+from worker.audit.replay import Coordinates, Interval, Replayed, coordinates
+
+Outcome = Literal[
+    "same", "probability_differs", "verdict_differs", "details_differ", "rejected_now", "rejected_then",
+    "rejection_differs", "missing", "extra",
+]  # fmt: skip
+
+OUTCOMES: Final[dict[Outcome, str]] = {
+    "same": "the same finding, or the same rejection",
+    "probability_differs": "the same verdict with another probability",
+    "verdict_differs": "another verdict",
+    "details_differ": "the same verdict and probability, something else differs",
+    "rejected_now": "a finding then, a rejection now",
+    "rejected_then": "a rejection then, a finding now",
+    "rejection_differs": "a rejection both times, for another reason",
+    "missing": "a result now, none then",
+    "extra": "a result then, none now: the record is gone",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One record's two results. `differing` names the top-level fields that differ; values are left to the topics."""
+
+    at: Coordinates
+    outcome: Outcome
+    then: str | None
+    now: str | None
+    probability_change: float | None = None
+    differing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The whole comparison, and what of the interval could not be read."""
+
+    comparisons: tuple[Comparison, ...]
+    gone: Mapping[TopicPartition, range]
+    holes: Mapping[TopicPartition, list[int]]
+    repeated: int
+
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """How often each outcome occurred, all of them named."""
+        found = Counter(comparison.outcome for comparison in self.comparisons)
+        return {outcome: found[outcome] for outcome in OUTCOMES}
+
+    @property
+    def all_same(self) -> bool:
+        """Every record says today what it said then, and nothing of the interval is gone."""
+        return not self.gone and all(comparison.outcome == "same" for comparison in self.comparisons)
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as it is written; the records that are the same are counted, not listed."""
+        return {
+            "schema": "ecg-audit-report/1",
+            "all_same": self.all_same,
+            "records": len(self.comparisons),
+            "counts": self.counts,
+            "results_then_more_than_once": self.repeated,
+            "gone": [_span(partition, offsets) for partition, offsets in self.gone.items()],
+            "offsets_without_a_record": {_name(p): offsets for p, offsets in self.holes.items()},
+            "differences": [_difference(c) for c in self.comparisons if c.outcome != "same"],
+        }
+
+
+Results = dict[Coordinates, dict[str, Any]]
+
+
+def results_then(log: Log, topics: tuple[str, ...], interval: Interval) -> tuple[Results, int]:
+    """Live results for the interval's records, gone ones included, and how many of them stand there more than once."""
+    found: Results = {}
+    repeated = 0
+    for value in _published(log, topics):
+        place, offset = at = coordinates(value)
+        if offset in interval.ranges.get(place, ()) or offset in interval.gone.get(place, ()):
+            repeated += at in found
+            found[at] = value
+    return found, repeated
+
+
+def compare(then: Results, repeated: int, replayed: Replayed, interval: Interval) -> Report:
+    """Hold both results of every record against each other."""
+    now = replayed.results
+    places = sorted(then.keys() | now.keys())
+    comparisons = tuple(_compare(at, then.get(at), now.get(at)) for at in places)
+    return Report(comparisons, interval.gone, replayed.holes, repeated)
+
+
+def _published(log: Log, topics: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    for topic in topics:
+        for record in log.read({p: range(*log.bounds(p)) for p in log.partitions(topic)}):
+            yield json.loads(record.value)
+
+
+def _compare(at: Coordinates, then: dict[str, Any] | None, now: dict[str, Any] | None) -> Comparison:
+    said_then, said_now = _says(then), _says(now)
+    if then is None or now is None:
+        return Comparison(at, "missing" if then is None else "extra", said_then, said_now)
+    differing = tuple(sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)))
+    outcome: Outcome
+    change = None
+    if ("reason" in then) != ("reason" in now):
+        outcome = "rejected_now" if "reason" in now else "rejected_then"
+    elif not differing:
+        outcome = "same"
+    elif "reason" in now:
+        outcome = "rejection_differs"
+    elif said_then != said_now:
+        outcome = "verdict_differs"
+    else:
+        was, is_now = then["assessment"]["probability"], now["assessment"]["probability"]
+        outcome = "details_differ" if was == is_now else "probability_differs"
+        change = None if was is None or is_now is None else is_now - was
+    return Comparison(at, outcome, said_then, said_now, change or None, differing)
+
+
+def _says(result: dict[str, Any] | None) -> str | None:
+    """A finding's verdict, or a rejection's reason."""
+    if result is None:
+        return None
+    return str(result["reason"] if "reason" in result else result["assessment"]["verdict"])
+
+
+def _difference(comparison: Comparison) -> dict[str, Any]:
+    place, offset = comparison.at
+    return {
+        "topic": place.topic,
+        "partition": place.partition,
+        "offset": offset,
+        "outcome": comparison.outcome,
+        "then": comparison.then,
+        "now": comparison.now,
+        "probability_change": comparison.probability_change,
+        "differing": comparison.differing,
+    }
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"
+
+
+def _span(partition: TopicPartition, offsets: range) -> dict[str, Any]:
+    return {"partition": _name(partition), "from": offsets.start, "to": offsets.stop, "count": len(offsets)}

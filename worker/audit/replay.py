@@ -1,0 +1,155 @@
+"""Read a past interval again, through the same stages as live records, without belonging to any group.
+
+`Interval` is what is to be read: offsets, fixed at the start, and what of them is gone. `IntervalMember` shows it to
+the `Runner` as if it were a group's member, so that a replay is the live loop over another source and another topic.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from adapters.deadline import Deadline
+from adapters.log import Log, Message, Polled, Position, Publisher, PublishFailed, Record, TopicPartition
+from worker.stream.stop import Stop
+
+# A publisher that failed was replaced; the same results are tried again this often before the replay gives up.
+_PUBLISH_ATTEMPTS: Final = 5
+
+Coordinates = tuple[TopicPartition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One end of an interval as a person states it: an offset in every partition, or a time."""
+
+    offset: int | None = None
+    timestamp_ms: int | None = None
+
+    def resolve(self, log: Log, partition: TopicPartition) -> int:
+        """The offset that it means in this partition: that of the first record at or after the time."""
+        if self.offset is not None:
+            return self.offset
+        assert self.timestamp_ms is not None
+        found = log.offset_at(partition, self.timestamp_ms)
+        return log.bounds(partition)[1] if found is None else found
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Offsets to read in each partition, and how many of those asked for the log no longer holds."""
+
+    ranges: Mapping[TopicPartition, range]
+    gone: Mapping[TopicPartition, range]
+
+    @classmethod
+    def resolve(cls, log: Log, topic: str, start: Bound, end: Bound) -> "Interval":
+        """Fix the interval as it is now. What arrives later is not part of it."""
+        ranges, gone = {}, {}
+        for partition in log.partitions(topic):
+            first, last = log.bounds(partition)
+            asked = range(start.resolve(log, partition), min(end.resolve(log, partition), last))
+            ranges[partition] = range(max(asked.start, first), asked.stop)
+            if asked.start < min(first, asked.stop):
+                gone[partition] = range(asked.start, min(first, asked.stop))
+        return cls(ranges, gone)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.ranges.values()))
+
+
+@dataclass(slots=True)
+class Replayed:
+    """What a replay read and said. `results` are the published values, decoded; `holes` offsets without a record."""
+
+    read: int = 0
+    results: dict[Coordinates, dict[str, Any]] = field(default_factory=dict)
+    holes: dict[TopicPartition, list[int]] = field(default_factory=dict)
+
+
+class IntervalMember:
+    """A member of no group, whose partitions are an interval's. Sets `ended` when the last record was handed out."""
+
+    def __init__(
+        self,
+        log: Log,
+        interval: Interval,
+        publisher: Publisher,
+        ended: Stop,
+        tell: Callable[[Replayed], None] = lambda _: None,
+    ) -> None:
+        self.replayed = Replayed()
+        self._interval = interval
+        self._publisher = publisher
+        self._ended = ended
+        self._tell = tell
+        self._records: Iterator[Record] = log.read(interval.ranges)
+        self._seen = {partition: offsets.start for partition, offsets in interval.ranges.items()}
+        self._announced = False
+        self._paused = False
+
+    def poll(self, timeout_s: float, max_records: int) -> Polled:
+        """Records of the interval; the first call reports all partitions as assigned, without positions."""
+        if not self._announced:
+            self._announced = True
+            return Polled(assigned=dict.fromkeys(self._interval.ranges))
+        if self._paused or self._ended.is_set():
+            time.sleep(timeout_s)
+            return Polled()
+        record = next(self._records, None)
+        if record is None:
+            for partition, offsets in self._interval.ranges.items():
+                self._note_holes(partition, offsets.stop)
+            self._ended.set()
+            return Polled()
+        self._note_holes(record.topic_partition, record.offset)
+        self._seen[record.topic_partition] = record.offset + 1
+        self.replayed.read += 1
+        self._tell(self.replayed)
+        return Polled((record,))
+
+    def pause(self, partitions: frozenset[TopicPartition]) -> None:
+        """Hand out nothing. A replay is in no hurry, so one full partition holds up the others."""
+        self._paused = True
+
+    def resume(self, partitions: frozenset[TopicPartition]) -> None:
+        """Go on."""
+        self._paused = False
+
+    def publish(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
+        """Write results; nobody's position moves."""
+        for attempt in range(_PUBLISH_ATTEMPTS):
+            try:
+                self._publisher.publish(messages)
+                break
+            except PublishFailed:
+                if attempt == _PUBLISH_ATTEMPTS - 1:
+                    raise
+        for message in messages:
+            value = json.loads(message.value)
+            self.replayed.results[coordinates(value)] = value
+        self._tell(self.replayed)
+
+    def rewind(self) -> None:
+        """A replay that cannot publish cannot go on."""
+        raise PublishFailed("the results of the replay could not be published")
+
+    def behind(self) -> Mapping[TopicPartition, int]:
+        """An interval that stands still is noticed by reading it: see `Log.read`."""
+        return {}
+
+    def close(self, deadline: Deadline | None = None) -> None:
+        """Give up the publisher."""
+        self._publisher.close()
+
+    def _note_holes(self, partition: TopicPartition, offset: int) -> None:
+        missing = range(self._seen[partition], offset)
+        if missing:
+            self.replayed.holes.setdefault(partition, []).extend(missing)
+
+
+def coordinates(value: Mapping[str, Any]) -> Coordinates:
+    """Where the record lies that a finding or rejection, as JSON, speaks of."""
+    source = value["source"]
+    return TopicPartition(source["topic"], source["partition"]), source["offset"]

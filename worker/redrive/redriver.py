@@ -1,0 +1,274 @@
+"""Puts rejected records back on the topic they came from, each once, or gives them up; remembers both.
+
+A consumer group of its own stands on the rejections topic. A rejection is *open* until it is settled: put back, in the
+same transaction that moves the group's position, or given up. The ledger keeps the open ones open and notes the others,
+so a second run finds nothing to repeat. Rejections that arrive during a run are left to the next one: a record that is
+rejected again cannot go round in circles while nobody looks.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pydantic import ValidationError
+
+from adapters.log import Log, LogError, Message, Position, PublishFailed, Record, TopicPartition
+from schemas.codes import Code
+from schemas.finding import Coordinates, Redrive
+from schemas.rejection import Reason, Rejection
+from worker.audit import replay
+from worker.history.lookup import look_up
+from worker.redrive.group_position import Positions
+from worker.redrive_headers import next_redrive, put_back
+from worker.stream.ledger import PartitionLedger
+
+# What was rejected after three more tries, each after somebody changed something, is not cured by a fourth.
+MAX_REDRIVES: Final = 3
+
+# One transaction: few enough records and bytes to be written well within its time limit, and held in memory at once.
+STEP_RECORDS: Final = 100
+STEP_BYTES: Final = 16 * 1024 * 1024
+
+# A failed transaction is followed by another pass from the committed positions, so often in one run.
+PASSES: Final = 5
+
+
+class Refusal(Code):
+    """Why a selected rejection stays open. Codes are added, never renamed."""
+
+    GONE = "redrive.gone", "The log no longer holds the record."
+    DIGEST = "redrive.digest", "The record is not the one that was rejected: its SHA-256 is another."
+    LIMIT = "redrive.limit", "The record was put back three times already."
+    TOO_LARGE = "redrive.too_large", "The record is larger than the log takes."
+    TOPIC = "redrive.topic", "The record came from another topic than the one that the worker reads."
+    UNREADABLE = "redrive.unreadable", "What lies on the rejections topic is no rejection of a version that is known."
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one selected rejection. `redrive` is what the record says now; None if it was not put back."""
+
+    rejection: Coordinates
+    reason: Reason | None
+    record: Coordinates | None
+    redrive: Redrive | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with which rejections. `ranges` are of the rejections topic, all of its partitions, and fixed."""
+
+    inbound_topic: str
+    ranges: Mapping[TopicPartition, range]
+    reasons: frozenset[Reason] = frozenset()  # none: whatever the reason
+    give_up: bool = False
+
+
+class Seat(Protocol):
+    """The place in the group: `worker.redrive.group_position` has one that moves it and one that does not."""
+
+    def positions(self) -> Positions:
+        """Where the group stands, now or again after PublishFailed."""
+        ...
+
+    def keep(self) -> None:
+        """Called all the while. Raises PublishFailed if the positions count no more."""
+        ...
+
+    def commit(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
+        """Write and move, both or neither. Raises PublishFailed or Fenced."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """A selected rejection, and where it lies."""
+
+    place: TopicPartition
+    offset: int
+    rejection: Rejection | None  # None if it cannot be read
+
+    def outcome(self, redrive: Redrive | None = None, refusal: Refusal | None = None) -> Outcome:
+        at = Coordinates(topic=self.place.topic, partition=self.place.partition, offset=self.offset)
+        if self.rejection is None:
+            return Outcome(at, None, None, redrive, refusal)
+        return Outcome(at, self.rejection.reason, self.source, redrive, refusal)
+
+    @property
+    def source(self) -> Coordinates:
+        assert self.rejection is not None
+        source = self.rejection.source
+        return Coordinates(topic=source.topic, partition=source.partition, offset=source.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A rejection that can be settled: with a message that puts its record back, or by giving it up."""
+
+    chosen: _Chosen
+    redrive: Redrive | None = None
+    message: Message | None = None
+
+
+class Redriver:
+    """Settles what the plan selects. `run` once."""
+
+    def __init__(
+        self,
+        log: Log,
+        seat: Seat,
+        plan: Plan,
+        tell: Callable[[Outcome], None],
+        check: Callable[[Sequence[Message]], None] = lambda _: None,
+    ) -> None:
+        """`tell` hears of each selected rejection once: settled ones when that is certain. `check` raises LogError."""
+        self._log = log
+        self._seat = seat
+        self._plan = plan
+        self._tell = tell
+        self._check = check
+        self._inbound = frozenset(log.partitions(plan.inbound_topic))
+        self._ledgers: dict[TopicPartition, PartitionLedger] = {}
+        self._refused: set[tuple[TopicPartition, int]] = set()
+        self._in_doubt: list[_Ready] = []  # of a transaction whose outcome is not known yet
+
+    def run(self) -> None:
+        """Settle what can be settled. Raises LogError if the log cannot do it, or the position cannot remember it."""
+        for attempt in range(PASSES):
+            positions = self._seat.positions()
+            self._end_doubt(positions)
+            try:
+                self._pass(positions)
+            except PublishFailed:
+                if attempt == PASSES - 1:
+                    raise
+            else:
+                return
+
+    def _end_doubt(self, positions: Positions) -> None:
+        """The committed positions say which rejections of a failed transaction are settled nevertheless."""
+        for ready in self._in_doubt:
+            position, offset = positions[ready.chosen.place], ready.chosen.offset
+            if position is not None and (offset < position.offset or not PartitionLedger(position).take(offset)):
+                self._tell(ready.chosen.outcome(ready.redrive))
+        self._in_doubt = []
+
+    def _pass(self, positions: Positions) -> None:
+        self._ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
+        chosen = self._choose(positions)
+        while some := list(itertools.islice(chosen, STEP_RECORDS)):
+            step: list[_Ready] = []
+            size = 0
+            for ready in self._given_up(some) if self._plan.give_up else self._examined(some):
+                step.append(ready)
+                size += len(ready.message.value) if ready.message else 0
+                if size >= STEP_BYTES:
+                    self._commit(step)
+                    step, size = [], 0
+            self._commit(step)
+
+    def _choose(self, positions: Positions) -> Iterator[_Chosen]:
+        """The open rejections that are selected. All from the position on are read, so that the others stay open."""
+        ranges = {
+            partition: range(position.offset if position else 0, self._plan.ranges[partition].stop)
+            for partition, position in positions.items()
+        }
+        for record in self._log.read(ranges):
+            self._seat.keep()
+            place, offset = record.topic_partition, record.offset
+            if self._ledgers[place].take(offset) and offset in self._plan.ranges[place]:
+                rejection = _parse(record)
+                if not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons):
+                    yield _Chosen(place, offset, rejection)
+
+    def _given_up(self, some: Sequence[_Chosen]) -> Iterator[_Ready]:
+        return map(_Ready, some)
+
+    def _examined(self, some: Sequence[_Chosen]) -> Iterator[_Ready]:
+        """Those whose record is there, unchanged, and may be put back. The others are refused."""
+        wanted: dict[replay.Coordinates, list[_Chosen]] = {}
+        for chosen in some:
+            refusal = self._refusal_unread(chosen)
+            if refusal is not None:
+                self._refuse(chosen, refusal)
+            else:
+                source = chosen.source
+                at = TopicPartition(source.topic, source.partition), source.offset
+                wanted.setdefault(at, []).append(chosen)
+        for at, record in look_up(self._log, wanted):
+            self._seat.keep()
+            for chosen in wanted[at]:
+                ready = self._examine(chosen, record)
+                if isinstance(ready, Refusal):
+                    self._refuse(chosen, ready)
+                else:
+                    yield ready
+
+    def _refusal_unread(self, chosen: _Chosen) -> Refusal | None:
+        """What forbids even to look for the record."""
+        if chosen.rejection is None:
+            return Refusal.UNREADABLE
+        if chosen.source.topic != self._plan.inbound_topic:
+            return Refusal.TOPIC
+        known = TopicPartition(chosen.source.topic, chosen.source.partition) in self._inbound
+        return None if known else Refusal.GONE
+
+    def _examine(self, chosen: _Chosen, record: Record | None) -> _Ready | Refusal:
+        assert chosen.rejection is not None
+        if record is None:
+            return Refusal.GONE
+        if hashlib.sha256(record.value).hexdigest() != chosen.rejection.source.sha256:
+            return Refusal.DIGEST
+        redrive = next_redrive(record)
+        if redrive.count > MAX_REDRIVES:
+            return Refusal.LIMIT
+        message = put_back(record, redrive)
+        try:
+            self._check([message])
+        except LogError:
+            return Refusal.TOO_LARGE
+        return _Ready(chosen, redrive, message)
+
+    def _refuse(self, chosen: _Chosen, refusal: Refusal) -> None:
+        at = chosen.place, chosen.offset
+        if at not in self._refused:  # by an earlier pass
+            self._refused.add(at)
+            self._tell(chosen.outcome(refusal=refusal))
+
+    def _commit(self, step: Sequence[_Ready]) -> None:
+        """Put back and remember, in one transaction, then tell. Raises LogError if not all could be remembered."""
+        noted: list[_Ready] = []
+        too_far: _Chosen | None = None
+        for ready in sorted(step, key=lambda ready: (ready.chosen.place, ready.chosen.offset)):
+            if not self._ledgers[ready.chosen.place].finish(ready.chosen.offset):
+                too_far = ready.chosen
+                break
+            noted.append(ready)
+        if noted:
+            positions = {place: self._ledgers[place].position() for place in {ready.chosen.place for ready in noted}}
+            self._in_doubt = noted
+            self._seat.commit([ready.message for ready in noted if ready.message], positions)
+            self._in_doubt = []
+            for ready in noted:
+                self._tell(ready.chosen.outcome(ready.redrive))
+        if too_far is not None:
+            raise LogError(self._too_far(too_far))
+
+    def _too_far(self, chosen: _Chosen) -> str:
+        topic, partition = chosen.place.topic, chosen.place.partition
+        first_open = self._ledgers[chosen.place].position().offset
+        return (
+            f"the rejection {topic}/{partition}/{chosen.offset} lies too far beyond {topic}/{partition}/{first_open}, "
+            "the first one still open, to be remembered as redriven: redrive the earlier ones, or give them up "
+            "(--give-up with --from, --to, --reason), then run this again"
+        )
+
+
+def _parse(record: Record) -> Rejection | None:
+    try:
+        return Rejection.model_validate_json(record.value)
+    except ValidationError:  # its text would repeat the record
+        return None

@@ -1,0 +1,172 @@
+"""Records between reading and result: in line, being prepared, before the engine, finished. The most urgent first.
+
+What is read ahead waits in line and costs its bytes only. Little of it is begun at once, so that a STAT ECG that comes
+in waits for that little and no more.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from adapters.log import Record
+from schemas.ecg import Priority
+from schemas.finding import Finding
+from schemas.rejection import Rejection
+from worker.engine.question import Answer, Question
+from worker.prepared import Case
+from worker.stream.ledger import PartitionLedger
+from worker.urgency import HEAD_START_S, Line, rank
+
+
+class Preparation(Protocol):
+    """Turns records into cases, elsewhere."""
+
+    @property
+    def room(self) -> int:
+        """How many records it takes at once to be always busy."""
+        ...
+
+    def submit(self, record: Record) -> Future[Case | Rejection]:
+        """Begin to prepare a record."""
+        ...
+
+
+class Asking(Protocol):
+    """The engine's queue, as the loop sees it."""
+
+    def put(self, tag: Hashable, question: Question, rank: float) -> bool:
+        """Hand in a question; False if there is no room."""
+        ...
+
+    def take(self) -> tuple[Hashable, Answer] | None:
+        """An answer that is ready, in any order, or None. Raises if the engine's thread failed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The work between reading a record and publishing its result, and where results go."""
+
+    preparation: Preparation
+    engine: Asking
+    conclude: Callable[[Case, Answer | None], Finding]
+    priority: Callable[[Record], Priority]
+    findings_topic: str
+    rejections_topic: str
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """A record in work, and under which ledger it was taken."""
+
+    record: Record
+    ledger: PartitionLedger
+    priority: Priority
+    read_at: float = field(default_factory=time.monotonic)
+    begun_at: float = 0.0
+    case: Case | None = None
+    result: Finding | Rejection | None = None
+    finished_at: float = 0.0
+
+    @property
+    def rank(self) -> float:
+        """What orders it among others."""
+        return rank(self.read_at, self.priority)
+
+
+class Workshop:
+    """Moves records through the stages. Belongs to one thread; the stages work elsewhere."""
+
+    def __init__(self, stages: Stages, begun_at_most: int) -> None:
+        self._stages = stages
+        self._begun_at_most = begun_at_most
+        self._line = Line[Work]()
+        self._preparing = deque[tuple[Work, Future[Case | Rejection]]]()
+        self._prepared = Line[Work]()  # no room in the engine's queue yet
+        self._asked: dict[Hashable, Work] = {}
+        self._tags = 0
+        self._finished: list[Work] = []
+
+    def __len__(self) -> int:
+        """Everything that is not finished."""
+        return len(self._line) + self.begun
+
+    @property
+    def begun(self) -> int:
+        """What is neither in line nor finished."""
+        return len(self._preparing) + len(self._prepared) + len(self._asked)
+
+    @property
+    def preparing_since(self) -> float | None:
+        """Since when the oldest record that is being prepared has been; None if none is."""
+        return self._preparing[0][0].begun_at if self._preparing else None
+
+    def add(self, record: Record, ledger: PartitionLedger) -> Work:
+        """Put a record in line."""
+        work = Work(record, ledger, self._stages.priority(record))
+        self._line.add(work.rank, work)
+        return work
+
+    def advance(self, *, may_begin: bool) -> list[Work]:
+        """Move whatever is ready one stage further; what was finished by that."""
+        if may_begin:
+            self._begin()
+        self._end_preparations()
+        while self._prepared and self._ask(self._prepared.first()):
+            self._prepared.take()
+        self._take_answers()
+        finished, self._finished = self._finished, []
+        return finished
+
+    def drop(self, unwanted: Callable[[Work], bool]) -> list[Work]:
+        """Take what no longer counts out of the line. What was begun is still finished: whoever gets it has to look."""
+        return self._line.drop(unwanted)
+
+    def _begin(self) -> None:
+        while self._line and self.begun < self._begun_at_most and len(self._preparing) < self._stages.preparation.room:
+            work = self._line.take()
+            work.begun_at = time.monotonic()
+            self._preparing.append((work, self._stages.preparation.submit(work.record)))
+
+    def _end_preparations(self) -> None:
+        still_preparing = deque[tuple[Work, Future[Case | Rejection]]]()
+        for work, future in self._preparing:
+            if not future.done():
+                still_preparing.append((work, future))
+            elif isinstance(prepared := future.result(), Rejection):
+                self._finish(work, prepared)
+            else:
+                self._prepare_to_ask(work, prepared)
+        self._preparing = still_preparing
+
+    def _prepare_to_ask(self, work: Work, case: Case) -> None:
+        if case.question is None:
+            self._finish(work, self._stages.conclude(case, None))
+            return
+        work.case = case
+        # The whole record is known now, and may be more urgent than its first glance was.
+        work.priority = max(work.priority, case.priority, key=HEAD_START_S.__getitem__)
+        self._prepared.add(work.rank, work)
+
+    def _ask(self, work: Work) -> bool:
+        """Put a case's question to the engine; False if the engine has no room."""
+        assert work.case is not None and work.case.question is not None
+        self._tags += 1
+        if not self._stages.engine.put(self._tags, work.case.question, work.rank):
+            return False
+        self._asked[self._tags] = work
+        return True
+
+    def _take_answers(self) -> None:
+        while (answered := self._stages.engine.take()) is not None:
+            tag, answer = answered
+            work = self._asked.pop(tag)
+            assert work.case is not None
+            self._finish(work, self._stages.conclude(work.case, answer))
+
+    def _finish(self, work: Work, result: Finding | Rejection) -> None:
+        work.result, work.finished_at, work.case = result, time.monotonic(), None
+        self._finished.append(work)
