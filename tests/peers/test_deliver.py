@@ -20,7 +20,7 @@ from adapters.open_log import open_log
 from schemas.delivery import DeliveryRejection
 from schemas.finding import Finding, Reasoning
 from tests.peers.hapi import HapiReceiver, ReceiverUnavailable, running_receiver
-from tests.unit.flagged import flagged, message, unflagged
+from tests.support.flagged import flagged, message, unflagged
 
 # Without a literal "\.br\": what HAPI understands of it does not tell it from a line break.
 NASTY = 'a|b^c~d\\e&f\r\ng\nMSH|^~\\&|x\rPID|2||evil\x0b\x1c\x00"" µV 心 ' * 20

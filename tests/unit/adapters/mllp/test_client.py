@@ -1,0 +1,328 @@
+"""MLLP: framing, acknowledgements, and every way in which a receiver can fail to take a message over."""
+
+import logging
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.hl7v2.oru.message import Route
+from adapters.mllp.client import MAX_ACK_BYTES, Ack, FrameReader, FramingError, MllpClient, Patience, framed, read_ack
+from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
+from schemas.delivery import DeliveryReason, Undelivered
+from tests.support.flagged import flagged
+from tests.support.mllp_peer import Answer, Peer, ack, hangs_up, peer, says, silence
+
+MESSAGE = b"MSH|^~\\&|A||B||20260303||ORU^R01|C1|P|2.5.1\rPID|1||4711\r"
+QUICK = Patience(connect_s=2, ack_s=2, sends=3, total_s=10, backoff_s=0.001)
+HASTY = Patience(connect_s=2, ack_s=0.05, sends=2, total_s=10, backoff_s=0.001)
+
+
+@contextmanager
+def client(port: int, patience: Patience = QUICK, tls: ssl.SSLContext | None = None) -> Iterator[MllpClient]:
+    with closing(MllpClient("127.0.0.1", port, patience, tls)) as opened:
+        yield opened
+
+
+def send(to: Peer, patience: Patience = QUICK) -> None:
+    with client(to.port, patience) as sender:
+        sender.send(MESSAGE, "C1")
+
+
+def failure(*answers: Answer, patience: Patience = QUICK) -> Undelivered:
+    with peer(*answers) as receiver, pytest.raises(Undelivered) as caught:
+        send(receiver, patience)
+    return caught.value
+
+
+# Framing
+
+
+@given(st.lists(st.binary(max_size=50).map(lambda b: bytes(set(b) - {0x0B, 0x1C}))), st.data())
+def test_messages_are_read_whole_however_they_arrive(messages: list[bytes], data: st.DataObject) -> None:
+    stream = b"junk".join(map(framed, messages))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)))))
+    reader, got = FrameReader(), list[bytes]()
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        reader.feed(stream[start:end])
+        while (message := reader.next()) is not None:
+            got.append(message)
+    assert got == messages
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [b"\x0bMSA\x1cX", b"\x0bMSA\x0bMSA\x1c\r", b"\x0b" + b"x" * (MAX_ACK_BYTES + 1)],
+    ids=["no return", "a start inside", "too large"],
+)
+def test_broken_framing_is_refused(stream: bytes) -> None:
+    reader = FrameReader()
+    reader.feed(stream)
+    with pytest.raises(FramingError):
+        reader.next()
+
+
+def test_bytes_outside_a_message_take_no_memory() -> None:
+    reader = FrameReader()
+    for _ in range(100):
+        reader.feed(b"x" * MAX_ACK_BYTES)
+        assert reader.next() is None
+    reader.feed(framed(b"MSA"))
+    assert reader.next() == b"MSA"
+
+
+@pytest.mark.parametrize("mark", [b"\x0b", b"\x1c"])
+def test_a_message_with_a_mark_inside_is_not_sent(mark: bytes) -> None:
+    with pytest.raises(FramingError):
+        framed(b"MSH|" + mark)
+
+
+# Acknowledgements
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (ack("AA", "C1"), Ack("C1", None, None)),
+        (ack("CA", "C1"), Ack("C1", None, None)),
+        (ack("AE", "C1", "207"), Ack("C1", "AE", "207")),
+        (ack("CR", "C1", "DOE JANE"), Ack("C1", "CR", None)),
+        (ack("AR", "C1").replace(b"\r", b"\n"), Ack("C1", "AR", None)),
+        (b"MSH#$~\\&#\rMSA#AE#C1\rERR###102$bad\r", Ack("C1", "AE", "102")),
+        (b"MSH|^~\\&|\rMSA|AA", Ack("", None, None)),
+        (ack("OK", "C1"), None),
+        (b"MSH|^~\\&|\r", None),
+        (b"MSA|AA|C1\r", None),
+        (b"MSH", None),
+        (b"", None),
+        (b"\xff\xfe\x00", None),
+    ],
+)
+def test_an_acknowledgement_is_read_for_its_codes_only(message: bytes, expected: Ack | None) -> None:
+    assert read_ack(message) == expected
+
+
+@given(st.binary())
+def test_no_bytes_make_reading_an_acknowledgement_fail(message: bytes) -> None:
+    read_ack(b"MSH|^~\\&\r" + message)
+
+
+# Delivery
+
+
+@pytest.mark.parametrize("code", ["AA", "CA"])
+def test_an_accepted_message_is_sent_once(code: str) -> None:
+    with peer(says(code)) as receiver:
+        send(receiver)
+        assert receiver.messages == [MESSAGE]
+
+
+def test_messages_share_one_connection() -> None:
+    with peer(says("AA")) as receiver, client(receiver.port) as sender:
+        for _ in range(5):
+            sender.send(MESSAGE, "C1")
+        assert (len(receiver.messages), receiver.connections) == (5, 1)
+
+
+def test_acknowledgements_of_other_messages_are_passed_over() -> None:
+    def late(control_id: str) -> list[bytes]:
+        return [framed(ack("AR", "C0")), framed(b"no acknowledgement"), b"junk", framed(ack("AA", control_id))]
+
+    with peer(late) as receiver:
+        send(receiver)
+        assert len(receiver.messages) == 1
+
+
+def test_an_acknowledgement_that_comes_after_its_time_is_not_taken_for_the_next() -> None:
+    def twice(control_id: str) -> list[bytes]:
+        return [framed(ack("AA", control_id)), framed(ack("AR", control_id))]
+
+    with peer(twice, says("AA")) as receiver, client(receiver.port) as sender:
+        sender.send(MESSAGE, "C1")
+        sender.send(MESSAGE.replace(b"|C1|", b"|C2|"), "C2")
+        assert (len(receiver.messages), receiver.connections) == (2, 1)
+
+
+def test_an_acknowledgement_may_arrive_byte_by_byte() -> None:
+    with peer(lambda control_id: [bytes([b]) for b in framed(ack("AA", control_id))]) as receiver:
+        send(receiver)
+
+
+@pytest.mark.parametrize("code", ["AR", "CR"])
+def test_a_reject_is_final(code: str) -> None:
+    error = failure(says(code, "202"))
+    assert error.args == (DeliveryReason.RECEIVER_REJECTED, 1, code, "202")
+
+
+@pytest.mark.parametrize("code", ["AE", "CE"])
+def test_an_error_is_tried_again_so_often_and_no_more(code: str) -> None:
+    assert failure(says(code)).args == (DeliveryReason.RECEIVER_ERROR, QUICK.sends, code, None)
+
+
+def test_after_an_error_the_same_message_may_be_accepted() -> None:
+    with peer(says("AE"), says("AA")) as receiver:
+        send(receiver)
+        assert receiver.messages == [MESSAGE, MESSAGE]
+        assert receiver.connections == 1
+
+
+def test_silence_ends_in_a_new_connection_and_then_in_giving_up() -> None:
+    with peer(silence) as receiver, pytest.raises(Undelivered) as caught:
+        send(receiver, HASTY)
+    assert caught.value.args == (DeliveryReason.RECEIVER_NO_ACK, 2, None, None)
+    assert receiver.connections == 2
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        hangs_up,
+        lambda _: [b"\x0bMSA\x1c?"],
+        lambda _: [b"\x0b" + b"x" * (MAX_ACK_BYTES + 4096)],
+        lambda _: [framed(ack("AA", "C0"))],
+        lambda _: [framed(ack("AA", ""))],
+        lambda _: [b"x" * 100_000],
+    ],
+    ids=["hangs up", "broken frame", "endless", "for another message", "for none", "noise"],
+)
+def test_what_is_no_acknowledgement_is_like_none(answer: Answer) -> None:
+    assert failure(answer, patience=HASTY).args == (DeliveryReason.RECEIVER_NO_ACK, 2, None, None)
+
+
+def test_a_message_that_was_lost_with_its_connection_is_sent_again() -> None:
+    with peer(hangs_up, says("AA")) as receiver:
+        send(receiver)
+        assert receiver.messages == [MESSAGE, MESSAGE]
+
+
+def test_a_connection_that_died_between_two_messages_is_replaced_before_sending() -> None:
+    once = Patience(connect_s=2, ack_s=2, sends=1)
+    with peer(says("AA")) as receiver, client(receiver.port, once) as sender:
+        sender.send(MESSAGE, "C1")
+        receiver.hang_up()
+        sender.send(MESSAGE, "C1")
+        assert (len(receiver.messages), receiver.connections) == (2, 2)
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def test_a_receiver_that_is_not_there_is_waited_for_until_the_time_is_up() -> None:
+    patience = Patience(sends=1, total_s=0.1, backoff_s=0.01)
+    with client(closed_port(), patience) as sender, pytest.raises(Undelivered) as caught:
+        sender.send(MESSAGE, "C1")
+    assert caught.value.args == (DeliveryReason.RECEIVER_UNREACHABLE, 0, None, None)
+
+
+def test_closing_ends_a_wait_for_an_acknowledgement() -> None:
+    with peer(silence) as receiver, client(receiver.port, Patience(ack_s=60)) as sender:
+
+        def close_when_sent() -> None:
+            receiver.wait_for(lambda: len(receiver.messages) == 1)
+            sender.close()
+
+        threading.Thread(target=close_when_sent).start()
+        with pytest.raises(Undelivered):
+            sender.send(MESSAGE, "C1")
+        assert len(receiver.messages) == 1
+
+
+def test_closing_ends_a_pause_between_two_tries() -> None:
+    with peer(says("AE")) as receiver, client(receiver.port, Patience(backoff_s=60)) as sender:
+
+        def close_when_sent() -> None:
+            receiver.wait_for(lambda: len(receiver.messages) == 1)
+            sender.close()
+
+        threading.Thread(target=close_when_sent).start()
+        with pytest.raises(Undelivered):
+            sender.send(MESSAGE, "C1")
+
+
+@given(st.text(), st.integers(1, 10_000))
+def test_pauses_double_up_to_a_bound_and_differ_between_messages(control_id: str, tries: int) -> None:
+    patience = Patience(backoff_s=1, longest_backoff_s=30)
+    full_s = min(30, 2 ** min(tries - 1, 10))
+    assert full_s / 2 <= patience.pause_s(control_id, tries) <= full_s
+    assert patience.pause_s(control_id, tries) == patience.pause_s(control_id, tries)
+    assert len({patience.pause_s(f"{control_id}{other}", tries) for other in range(20)}) > 10
+
+
+def test_nothing_that_a_receiver_says_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        failure(lambda c: [framed(ack("AR", c, "DOE").replace(b"text", b"DOE JANE"))])
+    assert caplog.messages == ["the receiver answered AR"]
+
+
+# TLS and URLs
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
+    """A self-signed certificate of 127.0.0.1."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=receiver", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    return TlsFiles(ca=folder / "cert.pem", certificate=folder / "cert.pem", key=folder / "key.pem")
+
+
+@contextmanager
+def tls_peer(files: TlsFiles) -> Iterator[Peer]:
+    """A receiver that wants to see the sender's certificate, too."""
+    assert files.certificate is not None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    context.load_verify_locations(files.ca)
+    context.verify_mode = ssl.CERT_REQUIRED
+    with peer(says("AA"), tls=context) as receiver:
+        yield receiver
+
+
+def receiver_at(url: str, tls: TlsFiles | None = None, patience: Patience = QUICK) -> MllpReceiver:
+    return open_receiver(url, Route(), patience, tls)
+
+
+def test_findings_go_over_tls_with_both_sides_known(certificate: TlsFiles) -> None:
+    with tls_peer(certificate) as listening:
+        url = f"mllps://127.0.0.1:{listening.port}"
+        with closing(receiver_at(url, certificate)) as receiver:
+            receiver.deliver(flagged(1))
+            receiver.deliver(flagged(2))
+        assert (len(listening.messages), listening.connections) == (2, 1)
+
+
+def test_a_receiver_with_an_unknown_certificate_gets_nothing(certificate: TlsFiles) -> None:
+    patience = Patience(total_s=0.2, backoff_s=0.05)
+    with tls_peer(certificate) as listening:
+        url = f"mllps://127.0.0.1:{listening.port}"
+        with closing(receiver_at(url, None, patience)) as receiver, pytest.raises(Undelivered) as caught:
+            receiver.deliver(flagged())
+        assert caught.value.reason is DeliveryReason.RECEIVER_UNREACHABLE
+        assert listening.messages == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mllp://", "mllp://host", "mllp://host:x", "mllp://host:70000", "http://host:1", "mllp://h:1/x", "mllp://u@h:1"],
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ReceiverError):
+        receiver_at(url)
+
+
+def test_tls_files_are_not_ignored(certificate: TlsFiles, tmp_path: Path) -> None:
+    with pytest.raises(ReceiverError):
+        receiver_at("mllp://host:1", certificate)
+    with pytest.raises(ReceiverError):
+        receiver_at("mllps://host:1", TlsFiles(ca=tmp_path / "missing.pem"))

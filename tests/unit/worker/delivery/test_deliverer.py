@@ -1,0 +1,343 @@
+"""The delivery loop on an embedded log: what reaches the receiver, and what is committed when."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from adapters.deadline import Deadline
+from adapters.log import Log, LogUnavailable, Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
+from adapters.open_log import open_log
+from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
+from schemas.finding import Finding
+from tests.support.flagged import finding_id, flagged, message, unflagged
+from worker.delivery.deliverer import Deliverer
+from worker.version import VERSION
+
+FINDINGS, REJECTIONS, GROUP = "ecg.findings", "ecg.delivery-rejections", "ecg-deliver"
+TP = TopicPartition(FINDINGS, 0)
+REJECTED = Undelivered(DeliveryReason.RECEIVER_REJECTED, 1, "AR", "202")
+NO_ACK = Undelivered(DeliveryReason.RECEIVER_NO_ACK, 5)
+
+
+class Receiver:
+    """Takes findings over, or does what the test says before."""
+
+    def __init__(self, before: Callable[[Finding], None] = lambda _: None) -> None:
+        self._before = before
+        self.ids: list[str] = []
+
+    def deliver(self, finding: Finding) -> None:
+        self._before(finding)
+        self.ids.append(finding.finding_id)
+
+
+class Watched:
+    """A member that can be made to fail, and that lets a test look at each poll and each publish."""
+
+    def __init__(self, member: Member) -> None:
+        self._member = member
+        self.failures: list[Exception] = []
+        self.polls = 0
+        self.polled = threading.Condition()
+        self.paused: list[frozenset[TopicPartition]] = []
+        self.before_publish: Callable[[], None] = lambda: None
+
+    def poll(self, timeout_s: float, max_records: int) -> Polled:
+        with self.polled:
+            self.polls += 1
+            self.polled.notify_all()
+        return self._member.poll(min(timeout_s, 0.001), max_records)
+
+    def wait_for_polls(self, count: int) -> None:
+        with self.polled:
+            wanted = self.polls + count
+            assert self.polled.wait_for(lambda: self.polls >= wanted, timeout=10)
+
+    def pause(self, partitions: frozenset[TopicPartition]) -> None:
+        self.paused.append(partitions)
+        self._member.pause(partitions)
+
+    def resume(self, partitions: frozenset[TopicPartition]) -> None:
+        self._member.resume(partitions)
+
+    def publish(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
+        self.before_publish()
+        if self.failures:
+            raise self.failures.pop(0)
+        self._member.publish(messages, positions)
+
+    def rewind(self) -> None:
+        self._member.rewind()
+
+    def behind(self) -> Mapping[TopicPartition, int]:
+        return self._member.behind()
+
+    def close(self, deadline: Deadline | None = None) -> None:
+        self._member.close(deadline)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    with closing(open_log(f"sqlite://{tmp_path}/log.db")) as opened:
+        opened.create_topics({FINDINGS: 1, REJECTIONS: 1})
+        yield opened
+
+
+@contextmanager
+def joined(log: Log, name: str = "deliver-0") -> Iterator[Watched]:
+    with closing(Watched(log.join(GROUP, [FINDINGS], name))) as member:
+        yield member
+
+
+def deliver(log: Log, receiver: Receiver, prepare: Callable[[Watched], None] = lambda _: None) -> Deliverer:
+    """Deliver until there is nothing more to do."""
+    with joined(log) as member:
+        prepare(member)
+        deliverer = Deliverer(member, receiver, GROUP, REJECTIONS)
+        deliverer.run(Event(), idle_exit_s=0.02)
+        return deliverer
+
+
+def rejections(log: Log) -> list[DeliveryRejection]:
+    partition = TopicPartition(REJECTIONS, 0)
+    records = log.read({partition: range(*log.bounds(partition))})
+    return [DeliveryRejection.model_validate_json(record.value) for record in records]
+
+
+def position(log: Log) -> int | None:
+    committed = log.committed(GROUP, TP)
+    return committed.offset if committed else None
+
+
+def append(log: Log, *findings: Finding) -> None:
+    log.append([message(finding) for finding in findings])
+
+
+def test_flagged_findings_are_delivered_in_order_and_no_others(log: Log) -> None:
+    append(log, unflagged(1), flagged(2), unflagged(3), unflagged(4), flagged(5), flagged(6), unflagged(7))
+    receiver = Receiver()
+    deliver(log, receiver)
+    assert receiver.ids == [finding_id(2), finding_id(5), finding_id(6)]
+    assert position(log) == 7
+    assert rejections(log) == []
+
+
+def test_a_second_run_begins_where_the_first_ended(log: Log) -> None:
+    append(log, flagged(1))
+    deliver(log, Receiver())
+    append(log, flagged(2))
+    receiver = Receiver()
+    deliver(log, receiver)
+    assert receiver.ids == [finding_id(2)]
+
+
+def test_the_position_moves_only_after_the_receiver_took_the_finding_over(log: Log) -> None:
+    append(log, unflagged(1), flagged(2), flagged(3))
+    seen: list[int | None] = []
+    deliver(log, Receiver(lambda _: seen.append(position(log))))
+    assert seen == [None, 2]
+
+
+@pytest.mark.parametrize("failure", [REJECTED, NO_ACK])
+def test_a_finding_that_is_not_taken_over_becomes_a_rejection_and_the_next_go_on(
+    log: Log, failure: Undelivered
+) -> None:
+    append(log, unflagged(1), flagged(2), flagged(3))
+
+    def refuse(finding: Finding) -> None:
+        if finding.finding_id == finding_id(2):
+            raise failure
+
+    receiver = Receiver(refuse)
+    deliver(log, receiver)
+    assert receiver.ids == [finding_id(3)]
+    (rejection,) = rejections(log)
+    assert rejection.model_dump() == {
+        "schema_": "ecg-delivery-rejection/1",
+        "reason": failure.reason,
+        "finding_id": finding_id(2),
+        "finding": {"topic": FINDINGS, "partition": 0, "offset": 1},
+        "attempts": failure.attempts,
+        "ack_code": failure.ack_code,
+        "error_code": failure.error_code,
+        "group": GROUP,
+        "worker_version": VERSION,
+    }
+    assert position(log) == 3
+
+
+def test_a_rejection_names_no_patient_and_no_reasoning(log: Log) -> None:
+    append(log, flagged(1))
+
+    def refuse(_: Finding) -> None:
+        raise REJECTED
+
+    deliver(log, Receiver(refuse))
+    (record,) = log.read({TopicPartition(REJECTIONS, 0): range(1)})
+    sent = record.value + b"".join(value for _, value in record.headers)
+    assert record.key == finding_id(1).encode()
+    assert dict(record.headers)["ce_type"] == b"ecg-delivery-rejection.v1"
+    for secret in (b"4711", b"HOSP", b"E42", b"P1", b"F1", b"Inverted", b"V2"):
+        assert secret not in sent
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"schema": "ecg-finding/2"}'])
+def test_a_record_that_is_no_finding_becomes_a_rejection(log: Log, value: bytes) -> None:
+    log.append([Message(FINDINGS, b"k", value), message(flagged(2))])
+    receiver = Receiver()
+    deliver(log, receiver)
+    assert receiver.ids == [finding_id(2)]
+    (rejection,) = rejections(log)
+    assert (rejection.reason, rejection.finding_id, rejection.attempts) == ("finding.unreadable", None, 0)
+    assert position(log) == 2
+
+
+def test_polling_goes_on_while_a_delivery_waits(log: Log) -> None:
+    append(log, flagged(1))
+    with joined(log) as member:
+        receiver = Receiver(lambda _: member.wait_for_polls(50))
+        Deliverer(member, receiver, GROUP, REJECTIONS).run(Event(), idle_exit_s=0.02)
+        assert receiver.ids == [finding_id(1)]
+
+
+def test_reading_ahead_is_bounded(log: Log) -> None:
+    append(log, flagged(0), *map(unflagged, range(1, 500)), flagged(500))
+    with joined(log) as member:
+        receiver = Receiver(lambda f: member.wait_for_polls(5) if f.finding_id == finding_id(0) else None)
+        deliverer = Deliverer(member, receiver, GROUP, REJECTIONS)
+        deliverer.run(Event(), idle_exit_s=0.02)
+    assert frozenset({TP}) in member.paused
+    assert receiver.ids == [finding_id(0), finding_id(500)]
+
+
+def test_a_failed_transaction_commits_again_without_sending_again(log: Log) -> None:
+    append(log, unflagged(1), flagged(2), flagged(3))
+
+    def refuse_the_last(finding: Finding) -> None:
+        if finding.finding_id == finding_id(3):
+            raise REJECTED
+
+    receiver = Receiver(refuse_the_last)
+    deliver(log, receiver, lambda member: member.failures.extend([PublishFailed("lost")] * 3))
+    assert receiver.ids == [finding_id(2)]
+    assert [rejection.finding_id for rejection in rejections(log)] == [finding_id(3)]
+    assert position(log) == 3
+
+
+def test_a_crash_between_acknowledgement_and_commit_sends_the_same_finding_again(log: Log) -> None:
+    append(log, flagged(1), flagged(2))
+    receiver = Receiver()
+    with pytest.raises(LogUnavailable):
+        deliver(log, receiver, lambda member: member.failures.append(LogUnavailable("gone")))
+    assert position(log) is None
+    deliver(log, receiver)
+    assert receiver.ids == [finding_id(1), finding_id(1), finding_id(2)]
+
+
+def test_what_breaks_in_the_receiver_ends_the_process_and_commits_nothing(log: Log) -> None:
+    append(log, flagged(1))
+
+    def break_down(_: Finding) -> None:
+        raise RuntimeError("a defect")
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        deliver(log, Receiver(break_down))
+    assert position(log) is None
+
+
+class Scripted:
+    """A member whose polls bring what the script says, and which notes what is published."""
+
+    def __init__(self, *polls: Polled) -> None:
+        self._polls = list(polls)
+        self.published: list[dict[TopicPartition, Position]] = []
+
+    def poll(self, timeout_s: float, max_records: int) -> Polled:
+        Event().wait(0.001)
+        return self._polls.pop(0) if self._polls else Polled()
+
+    def pause(self, partitions: frozenset[TopicPartition]) -> None: ...
+
+    def resume(self, partitions: frozenset[TopicPartition]) -> None: ...
+
+    def publish(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
+        self.published.append(dict(positions))
+
+    def rewind(self) -> None: ...
+
+    def behind(self) -> Mapping[TopicPartition, int]:
+        return {}
+
+    def close(self, deadline: Deadline | None = None) -> None: ...
+
+    @property
+    def over(self) -> bool:
+        return not self._polls
+
+
+def record(offset: int, finding: Finding) -> Record:
+    return Record(FINDINGS, 0, offset, 0, None, finding.to_json())
+
+
+def deliver_script(*polls: Polled) -> tuple[Scripted, Receiver]:
+    """Run through the script while the first delivery is under way."""
+    member = Scripted(Polled(assigned={TP: None}), *polls)
+
+    def wait_for_the_end(_: Finding) -> None:
+        while not member.over:
+            Event().wait(0.001)
+
+    receiver = Receiver(wait_for_the_end)
+    Deliverer(member, receiver, GROUP, REJECTIONS).run(Event(), idle_exit_s=0.02)
+    return member, receiver
+
+
+def test_a_partition_that_moves_away_during_a_delivery_is_not_committed() -> None:
+    other = TopicPartition(FINDINGS, 1)
+    member, receiver = deliver_script(
+        Polled((record(0, flagged(1)), record(1, flagged(2)))),
+        Polled(revoked=frozenset({TP}), assigned={other: None}),
+        Polled((Record(FINDINGS, 1, 0, 0, None, flagged(3).to_json()),)),
+    )
+    assert receiver.ids == [finding_id(1), finding_id(3)]
+    assert member.published == [{other: Position(1)}]
+
+
+def test_a_partition_that_comes_back_after_a_delivery_is_committed_without_sending_again() -> None:
+    member, receiver = deliver_script(
+        Polled((record(0, flagged(1)),)),
+        Polled(revoked=frozenset({TP}), assigned={TP: None}),
+        Polled((record(0, flagged(1)), record(1, flagged(2)))),
+    )
+    assert receiver.ids == [finding_id(1), finding_id(2)]
+    assert member.published == [{TP: Position(1)}, {TP: Position(2)}]
+
+
+def test_stopping_finishes_the_delivery_in_hand_and_begins_no_other(log: Log) -> None:
+    append(log, flagged(1), flagged(2))
+    stop = Event()
+    receiver = Receiver(lambda _: stop.set())
+    with joined(log) as member:
+        Deliverer(member, receiver, GROUP, REJECTIONS).run(stop)
+    assert receiver.ids == [finding_id(1)]
+    assert position(log) == 1
+
+
+def test_stopping_leaves_a_delivery_that_takes_too_long_uncommitted(log: Log) -> None:
+    append(log, flagged(1))
+    stop, released = Event(), Event()
+
+    def stall(_: Finding) -> None:
+        stop.set()
+        released.wait(10)
+
+    with joined(log) as member:
+        deliverer = Deliverer(member, Receiver(stall), GROUP, REJECTIONS, drain_s=0.05)
+        deliverer.run(stop)
+    released.set()
+    assert deliverer.progress.draining
+    assert position(log) is None

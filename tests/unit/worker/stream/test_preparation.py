@@ -1,0 +1,131 @@
+"""The pool of processes: bounded in time, dead when one of its processes is, gone when its parent is."""
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from adapters.log import Record
+from schemas.ecg import Ecg
+from schemas.rejection import Reason, Rejected, Rejection
+from simulator.edits import real_ecg
+from worker.operations.garbage import COLLECT_EVERY
+from worker.picture.layout import layout
+from worker.prepared import Case
+from worker.stream.preparation import PreparationPool
+
+
+class Circle:
+    """Refers to itself, so that only a collection frees it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+        ALIVE.add(self)
+
+
+ALIVE: "weakref.WeakSet[Circle]" = weakref.WeakSet()
+
+
+def behave(payload: bytes) -> Ecg:
+    """A decoder that does what the record says."""
+    match payload:
+        case b"loop":
+            while True:
+                pass
+        case b"die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case b"fail":
+            raise ValueError("DOE^JANE")
+        case b"circle":
+            gc.disable()  # Python's own collections
+            Circle()
+            raise Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT, str(len(ALIVE)))
+    return real_ecg()
+
+
+def record(value: bytes) -> Record:
+    return Record("ecg.inbound", 0, 0, None, None, value)
+
+
+@pytest.fixture
+def pool() -> Iterator[PreparationPool]:
+    with closing(PreparationPool(1, behave, layout(), time_limit_s=1.0)) as running:
+        yield running
+
+
+def test_records_are_prepared_and_failures_are_rejections_that_say_nothing_of_the_record(pool: PreparationPool) -> None:
+    prepared = [pool.submit(record(value)) for value in (b"ok", b"fail", b"loop", b"ok")]
+    first, failed, slow, last = (future.result(60) for future in prepared)
+    assert isinstance(first, Case)
+    assert isinstance(last, Case)
+    assert first.ecg_digest == last.ecg_digest
+    assert isinstance(failed, Rejection)
+    assert (failed.reason, failed.detail) == (Reason.INTERNAL, "ValueError")
+    assert isinstance(slow, Rejection)
+    assert slow.reason == Reason.PAYLOAD_TOO_SLOW
+
+
+def test_what_records_leave_behind_is_collected_soon(pool: PreparationPool) -> None:
+    prepared = [pool.submit(record(b"circle")) for _ in range(5 * COLLECT_EVERY)]
+    left = [int(result.detail or 0) for future in prepared if isinstance(result := future.result(60), Rejection)]
+    assert len(left) == len(prepared)
+    assert max(left) <= COLLECT_EVERY + 2
+
+
+def test_a_process_that_dies_is_noticed(pool: PreparationPool) -> None:
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(record(b"die")).result(60)
+
+
+PARENT = """
+import sys, time
+from tests.unit.worker.stream.test_preparation import PreparationPool, behave, layout, record
+if __name__ == "__main__":
+    pool = PreparationPool(1, behave, layout())
+    pool.submit(record(b"fail")).result(60)
+    print(*pool._pool._processes, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_no_process_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        assert Path(f"/proc/{child}").exists()
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists() and "State:\tZ" not in Path(f"/proc/{child}/status").read_text():
+        assert time.monotonic() < deadline, "the child lives on"
+        time.sleep(0.05)
+
+
+ENDS = """
+import sys
+from concurrent.futures import wait, FIRST_COMPLETED
+from tests.unit.worker.stream.test_preparation import PreparationPool, behave, layout, record
+if __name__ == "__main__":
+    for _ in range(4):
+        pool = PreparationPool(1, behave, layout())
+        wait([pool.submit(record(b"ok")) for _ in range(pool.room)], return_when=FIRST_COMPLETED)
+        pool.close()
+"""
+
+
+def test_a_process_ends_that_closes_its_pool_in_the_middle_of_work(tmp_path: Path) -> None:
+    script = tmp_path / "ends.py"
+    script.write_text(ENDS)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
+    assert subprocess.run([sys.executable, script], env=environment, timeout=120, check=False).returncode == 0
