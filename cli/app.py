@@ -10,9 +10,7 @@ import typer
 
 from adapters.log import LogError
 from cli import output
-from cli.commands import deliver, demo, files, rejections, replay, simulate, topics
-from cli.commands import export_vision as model
-from cli.commands import run as service
+from cli.commands import check, deliver, demo, export_vision, files, rejections, replay, run, simulate, topics
 from cli.settings import SettingsError
 from worker.model.errors import BundleError, EngineError
 from worker.operations import logs
@@ -26,7 +24,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo.demo)
-app.command()(service.run)
+app.command()(run.run)
 app.command()(files.explain)
 app.command()(files.measure)
 app.command()(files.render)
@@ -35,8 +33,8 @@ app.command()(topics.read)
 app.command()(deliver.deliver)
 app.command()(replay.replay)
 app.add_typer(rejections.app, name="rejections")
-app.command()(service.check)
-app.command()(model.export_vision)
+app.command()(check.check)
+app.command()(export_vision.export_vision)
 app.command()(simulate.simulate)
 
 

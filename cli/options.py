@@ -1,9 +1,13 @@
 """Options that mean the same in every command."""
 
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from worker.history.interval import Bound
 
 LogUrl = Annotated[
     str | None,
@@ -22,3 +26,17 @@ Config = Annotated[
     typer.Option("--config", metavar="TOML", envvar="ECG_CONFIG", help="settings file", exists=True, dir_okay=False),
 ]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, readable=True)]
+
+
+def parse_bound(stated: str) -> "Bound":
+    """An end of an interval from what was typed: an offset, or a time (UTC unless it says otherwise)."""
+    from worker.history.interval import Bound
+
+    if stated.isdecimal():
+        return Bound(offset=int(stated))
+    try:
+        moment = datetime.fromisoformat(stated)
+    except ValueError:
+        raise typer.BadParameter(f"{stated!r} is neither an offset nor an ISO 8601 time") from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return Bound(timestamp_ms=int(moment.timestamp() * 1000))

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from schemas.codes import Code
-from schemas.finding import Contract, Coordinates
+from schemas.finding import Contract, RecordRef
 
 # HL7 tables 0008 and 0357: what a receiver said, and the kind of error it named. Nothing else that it says is kept,
 # because texts in an acknowledgement may repeat a field.
@@ -59,7 +59,7 @@ class DeliveryRejection(Contract):
     schema_: Literal["ecg-delivery-rejection/1"] = Field("ecg-delivery-rejection/1", alias="schema")
     reason: DeliveryReason
     finding_id: str | None
-    finding: Coordinates
+    finding: RecordRef
     attempts: Annotated[int, Field(ge=0)]
     ack_code: AckCode | None
     error_code: ErrorCode | None

@@ -25,7 +25,7 @@ class Contract(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Coordinates(Contract):
+class RecordRef(Contract):
     """Where a record lies in the log."""
 
     topic: str
@@ -36,7 +36,7 @@ class Coordinates(Contract):
 class Redrive(Contract):
     """That a record was put on its topic again after a rejection: of which first record, and how often by now."""
 
-    of: Coordinates
+    of: RecordRef
     count: Annotated[int, Field(ge=1)]
 
 

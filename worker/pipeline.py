@@ -10,15 +10,12 @@ Every record ends as exactly one Finding or one Rejection; nothing else leaves t
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from adapters.log import Record
 from schemas.ecg import Ecg
 from schemas.finding import (
     EcgSummary,
-    EngineRef,
     Finding,
-    ModelRef,
     OrderRef,
     PatientRef,
     Provenance,
@@ -34,26 +31,13 @@ from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
 from worker.picture.raster import image_digest, render
 from worker.prepared import Case
-from worker.provenance import ecg_digest, finding_id
+from worker.provenance import VERSION, ModelIdentity, ecg_digest, finding_id
 from worker.redrive_headers import redrive_of
 from worker.verdict.assessment import assess
 from worker.verdict.flag import decide
 from worker.verdict.grounding import ground
 from worker.verdict.screening import screen
-from worker.version import VERSION
 from worker.waveform.measure import measure
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Who reads: the model bundle and the engine that a finding's provenance names."""
-
-    model: ModelRef
-    threshold: float
-    prompt_digest: str
-    engine: EngineRef
-    layout: str
-    fingerprint: str
 
 
 def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> Case | Rejection:
@@ -86,23 +70,23 @@ def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> C
     )
 
 
-def conclude(case: Case, answer: Answer | None, reader: Reader) -> Finding:
+def conclude(case: Case, answer: Answer | None, model_identity: ModelIdentity) -> Finding:
     """The finding: the answer held against the waveform, the verdict, and whether to alert somebody."""
     reasoning = ground(answer.text, case.measurements) if answer else None
-    assessment = assess(case.screening, answer, reasoning, reader.threshold)
+    assessment = assess(case.screening, answer, reasoning, model_identity.threshold)
     flag = decide(
         assessment,
         reasoning,
         case.quality,
         case.measurements.t_wave_inversion,
-        reader.model,
+        model_identity.model,
         patient=case.patient,
         encounter=case.encounter,
         ecg=case.ecg,
         ordered=case.priority,
     )
     return Finding(
-        finding_id=finding_id(case.ecg_digest, reader.model.digest),
+        finding_id=finding_id(case.ecg_digest, model_identity.model.digest),
         source=case.source,
         patient=case.patient,
         encounter=case.encounter,
@@ -113,7 +97,7 @@ def conclude(case: Case, answer: Answer | None, reader: Reader) -> Finding:
         assessment=assessment,
         reasoning=reasoning,
         flag=flag,
-        provenance=_provenance(case, answer, reader),
+        provenance=_provenance(case, answer, model_identity),
     )
 
 
@@ -176,13 +160,13 @@ def _with_answer_flags(quality: Quality, answer: Answer | None) -> Quality:
     return quality.model_copy(update={"flags": quality.flags + flags})
 
 
-def _provenance(case: Case, answer: Answer | None, reader: Reader) -> Provenance:
+def _provenance(case: Case, answer: Answer | None, model_identity: ModelIdentity) -> Provenance:
     return Provenance(
-        model=reader.model,
-        untrained=reader.model.training == "untrained",
-        prompt_digest=reader.prompt_digest if answer else None,
-        render=RenderRef(layout=reader.layout, digest=case.image_digest),
-        engine=reader.engine if answer else None,
+        model=model_identity.model,
+        untrained=model_identity.model.training == "untrained",
+        prompt_digest=model_identity.prompt_digest if answer else None,
+        render=RenderRef(layout=model_identity.layout, digest=case.image_digest),
+        engine=model_identity.engine if answer else None,
         worker_version=VERSION,
-        fingerprint=reader.fingerprint,
+        fingerprint=model_identity.fingerprint,
     )

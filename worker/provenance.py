@@ -1,10 +1,23 @@
-"""Digests that tell one ECG, one finding and one way of computing from another."""
+"""What made a finding: digests, the model's identity, the worker's version.
+
+Digests tell one ECG, one finding and one way of computing from another.
+"""
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Final
 
 from schemas.ecg import Ecg
+from schemas.finding import (
+    EngineRef,
+    ModelRef,
+)
+
+VERSION: Final = version("ecg-r1-worker")
+"""The worker's version, from the installed package: said once, in `pyproject.toml`."""
 
 
 def ecg_digest(ecg: Ecg) -> str:
@@ -39,3 +52,15 @@ def finding_id(ecg: str, bundle: str) -> str:
 def fingerprint(parts: Mapping[str, object]) -> str:
     """One digest over everything that can change a finding but the ECG itself."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """Who reads: the model bundle and the engine that a finding's provenance names."""
+
+    model: ModelRef
+    threshold: float
+    prompt_digest: str
+    engine: EngineRef
+    layout: str
+    fingerprint: str

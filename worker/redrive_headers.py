@@ -9,7 +9,7 @@ import re
 from typing import Final
 
 from adapters.log import Message, Record
-from schemas.finding import Coordinates, Redrive
+from schemas.finding import RecordRef, Redrive
 
 OF_HEADER: Final = "ecg-redrive-of"  # topic/partition/offset of the first record
 COUNT_HEADER: Final = "ecg-redrive-count"
@@ -35,14 +35,14 @@ def redrive_of(record: Record) -> Redrive | None:
         return None
     if partition == record.partition and offset >= record.offset:  # the first record came first
         return None
-    return Redrive(of=Coordinates(topic=record.topic, partition=partition, offset=offset), count=int(count))
+    return Redrive(of=RecordRef(topic=record.topic, partition=partition, offset=offset), count=int(count))
 
 
 def next_redrive(record: Record) -> Redrive:
     """What the record will say if it is put back now."""
     last = redrive_of(record)
     if last is None:
-        of = Coordinates(topic=record.topic, partition=record.partition, offset=record.offset)
+        of = RecordRef(topic=record.topic, partition=record.partition, offset=record.offset)
         return Redrive(of=of, count=1)
     return Redrive(of=last.of, count=last.count + 1)
 

@@ -11,14 +11,8 @@ from datetime import datetime
 from adapters.dicom.decode import DicomEcg, read_dicom
 from adapters.hl7v2.encapsulated import read_encapsulated
 from adapters.hl7v2.fields import Segment, parse_structure
-from adapters.hl7v2.identity import (
-    Observations,
-    group_observations,
-    patient_ids,
-    read_moment,
-    read_order,
-    read_patient,
-)
+from adapters.hl7v2.identity import patient_ids, read_moment, read_order, read_patient
+from adapters.hl7v2.observations import Observations, group_observations
 from adapters.hl7v2.segments import looks_like_hl7v2, split_message
 from adapters.hl7v2.waveform import Recording, has_samples, read_samples
 from adapters.recording.assemble import Identity, assemble

@@ -4,12 +4,12 @@ Name, address and birth date stay behind: they are never read, or turned into an
 """
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta, timezone
 from typing import Final
 
 from adapters.hl7v2.fields import Segment
+from adapters.hl7v2.observations import Observations
 from adapters.recording.site import Site
 from schemas.ecg import Order, Patient, Priority, Sex
 from schemas.finding import QualityFlag
@@ -22,60 +22,11 @@ MAX_CLINICAL_CHARACTERS: Final = 64_000
 
 _SEXES: Final[dict[str | None, Sex]] = {"F": "female", "M": "male"}
 _PRIORITIES: Final[dict[str, Priority]] = {"S": "stat", "STAT": "stat", "A": "asap", "ASAP": "asap"}
-# OBX-11: deleted, sent for the wrong patient, cannot be obtained.
-_WITHDRAWN: Final = frozenset({"D", "W", "X"})
-# OBR-25: no result available, order cancelled.
-_CANCELLED: Final = "X"
 
 # HL7 allows less, down to the year; an ECG that is not dated to the minute is not dated.
 _MOMENT: Final = re.compile(r"(\d{8})(\d{2})(\d{2})(?:(\d{2})(?:\.(\d{1,6}))?)?([+-]\d{4})?", re.ASCII)
 _BIRTH: Final = re.compile(r"(\d{4})(\d{2})?(\d{2})?\d*(?:\.\d+)?(?:[+-]\d{4})?", re.ASCII)
 _OLDEST_YEARS: Final = 130
-
-
-@dataclass(slots=True)
-class Observations:
-    """One OBR with what belongs to it: its ORC and TQ1, the notes that follow it, its results, DG1."""
-
-    orc: Segment | None = None
-    obr: Segment | None = None
-    timings: list[Segment] = field(default_factory=list)
-    notes: list[Segment] = field(default_factory=list)
-    diagnoses: list[Segment] = field(default_factory=list)
-    results: list[Segment] = field(default_factory=list)
-
-
-def group_observations(segments: Sequence[Segment]) -> list[Observations]:
-    """The message's OBX segments by the OBR they stand under; results that were withdrawn are left out.
-
-    Only notes straight after an OBR are kept: those after a result comment on it, and may hold its interpretation.
-    DG1 before the first OBR concerns the visit, so it is kept with every group.
-    """
-    groups = [Observations()]
-    orc: Segment | None = None
-    anchor = ""
-    for segment in segments:
-        if segment.name == "ORC":
-            orc = segment
-        elif segment.name == "OBR":
-            groups.append(Observations(orc=orc, obr=segment, diagnoses=list(groups[0].diagnoses)))
-            orc = None
-        elif segment.name == "TQ1":
-            groups[-1].timings.append(segment)
-        elif segment.name == "DG1":
-            groups[-1].diagnoses.append(segment)
-        elif segment.name == "NTE" and anchor == "OBR":
-            groups[-1].notes.append(segment)
-        elif segment.name == "OBX" and not _is_withdrawn(segment, groups[-1]):
-            groups[-1].results.append(segment)
-        if segment.name in ("PID", "PV1", "ORC", "OBR", "OBX"):
-            anchor = segment.name
-    return groups
-
-
-def _is_withdrawn(obx: Segment, group: Observations) -> bool:
-    cancelled = group.obr is not None and group.obr.raw.field(25).strip() == _CANCELLED
-    return cancelled or obx.raw.field(11).strip() in _WITHDRAWN
 
 
 def patient_ids(pid: Segment) -> list[str]:

@@ -14,7 +14,7 @@ from adapters.mllp.client import Patience
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
 from cli import options
 from cli.settings import Settings, SettingsError
-from cli.wiring import stages as wiring
+from cli.wiring.log import open_configured_log, require_topics
 from worker.operations import logs
 
 To = Annotated[
@@ -79,8 +79,8 @@ def _serve(settings: Settings, receiver: MllpReceiver, stop: threading.Event, id
     topic, group = settings.delivery_rejections_topic, settings.deliver_group
     log = logs.get_logger()
     with ExitStack() as parts:
-        opened = parts.enter_context(wiring.opened_log(settings))
-        wiring.require_topics(opened, settings.findings_topic, topic)
+        opened = parts.enter_context(open_configured_log(settings))
+        require_topics(opened, settings.findings_topic, topic)
         member = parts.enter_context(closing(opened.join(group, [settings.findings_topic], settings.member)))
         log.info("joined", group=group, member=settings.member)
         parts.enter_context(closing(receiver))  # closed first, which ends a delivery that is still under way

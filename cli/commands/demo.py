@@ -17,7 +17,9 @@ from adapters.log import Log, Message, TopicPartition
 from cli import output
 from cli.commands.replay import replayed_and_compared
 from cli.settings import Settings
-from cli.wiring import stages as wiring
+from cli.wiring.log import open_configured_log
+from cli.wiring.model import DEMO_MODEL
+from cli.wiring.stages import decoder
 from schemas.finding import Finding
 from schemas.rejection import Rejected, Rejection
 
@@ -51,12 +53,12 @@ def demo(
     Example: ecg-worker demo --out build/demo
     """
     from simulator.cohort import cohort, simulated
-    from worker.audit.replay import Bound
+    from worker.history.interval import Bound
 
     _clear(out)
-    settings = Settings.load(log=f"sqlite://{(out / _LOG_FILE).resolve()}", model=wiring.DEMO_MODEL)
+    settings = Settings.load(log=f"sqlite://{(out / _LOG_FILE).resolve()}", model=DEMO_MODEL)
     submissions = [*cohort(), *simulated()]
-    with wiring.opened_log(settings) as log:
+    with open_configured_log(settings) as log:
         places = _submit(log, submissions, settings, out / "inbound")
         _work(log, settings, len(submissions), out / "worker.log")
         results = _collect(log, settings)
@@ -140,7 +142,7 @@ def _write(read: Read, out: Path, settings: Settings) -> None:
     stem = Path(read.submission.file_name).stem
     (out / f"{stem}.json").write_text(json.dumps(json.loads(read.result.to_json()), indent=2, ensure_ascii=False))
     try:
-        ecg = wiring.decoder(settings)(read.submission.payload)
+        ecg = decoder(settings)(read.submission.payload)
     except Rejected:
         return
     (out / f"{stem}.png").write_bytes(png(render(ecg, layout("3x4+II"))))

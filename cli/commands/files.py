@@ -9,7 +9,8 @@ import typer
 from adapters.log import Record
 from cli import options, output
 from cli.settings import Settings
-from cli.wiring import stages as wiring
+from cli.wiring.model import identify_model, load_engine, model_layout, model_or_demo
+from cli.wiring.stages import decoder
 from schemas.ecg import Ecg
 from schemas.finding import Finding
 from schemas.rejection import Rejected, Rejection
@@ -32,15 +33,15 @@ def explain(
     from worker.pipeline import conclude, prepare
 
     settings = Settings.load(model=model, config=config)
-    engine = wiring.load_engine(settings, wiring.model_or_demo(settings))
-    decode, layout, reader = wiring.decoder(settings), wiring.model_layout(engine), wiring.reader(engine)
+    engine = load_engine(settings, model_or_demo(settings))
+    decode, layout, identity = decoder(settings), model_layout(engine), identify_model(engine)
 
     def read(record: Record) -> Finding | Rejection:
         case = prepare(record, decode, layout)
         if isinstance(case, Rejection):
             return case
         answer = engine.answer([case.question])[0] if case.question else None
-        return conclude(case, answer, reader)
+        return conclude(case, answer, identity)
 
     places = output.track(range(len(files)), "reading")
     results = [output.emit(read(_record(files, place))) for place in places]
@@ -58,7 +59,7 @@ def measure(files: options.Files, config: options.Config = None) -> None:
     from worker.waveform.measure import measure as measured
 
     settings = Settings.load(config=config)
-    decode, rejected = wiring.decoder(settings), False
+    decode, rejected = decoder(settings), False
     for place in output.track(range(len(files)), "measuring"):
         record = _record(files, place)
         try:
@@ -109,7 +110,7 @@ def render(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     try:
-        ecg = wiring.decoder(settings)(file.read_bytes())
+        ecg = decoder(settings)(file.read_bytes())
     except Rejected as rejected:
         output.tell(f"{file.name}: {rejected.reason} {rejected.detail}")
         raise typer.Exit(1) from None

@@ -11,8 +11,8 @@ import typer
 from adapters.log import Log, TopicPartition
 from cli import options, output
 from cli.settings import Settings
-from cli.wiring import stages as wiring
-from schemas.finding import Coordinates
+from cli.wiring.log import open_configured_log, require_topics
+from schemas.finding import RecordRef
 from schemas.rejection import Reason
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def list_(
     wanted = _reasons(reason)
     counts = Counter[str]()
     unreadable = 0
-    with wiring.opened_log(settings) as opened:
-        wiring.require_topics(opened, settings.rejections_topic)
+    with open_configured_log(settings) as opened:
+        require_topics(opened, settings.rejections_topic)
         for place, value in _published(opened, _ranges(opened, settings.rejections_topic, start, end)):
             if value is None:
                 unreadable += 1
@@ -96,8 +96,8 @@ def redrive(
     reasons = _reasons(reason)
     counts = Counter[str]()
     with ExitStack() as parts:
-        opened = parts.enter_context(wiring.opened_log(settings))
-        wiring.require_topics(opened, settings.inbound_topic, settings.rejections_topic)
+        opened = parts.enter_context(open_configured_log(settings))
+        require_topics(opened, settings.inbound_topic, settings.rejections_topic)
         ranges = _ranges(opened, settings.rejections_topic, start, end)
         plan = Plan(settings.inbound_topic, ranges, reasons, give_up)
         done = "given_up" if give_up else "redriven"
@@ -137,13 +137,13 @@ def _reasons(codes: list[str] | None) -> frozenset[Reason]:
 
 def _ranges(log: Log, topic: str, start: str | None, end: str | None) -> dict[TopicPartition, range]:
     """The offsets of the rejections that are asked for, in every partition, fixed as they are now."""
-    from worker.audit.replay import Interval
+    from worker.history.interval import Interval
 
-    interval = Interval.resolve(log, topic, wiring.bound(start or "0"), wiring.bound(end or _END))
+    interval = Interval.resolve(log, topic, options.parse_bound(start or "0"), options.parse_bound(end or _END))
     return dict(interval.ranges)
 
 
-def _published(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[tuple[Coordinates, dict[str, Any] | None]]:
+def _published(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[tuple[RecordRef, dict[str, Any] | None]]:
     """Each record's place and value; None for a value that is no rejection."""
     for record in log.read(ranges):
         try:
@@ -155,7 +155,7 @@ def _published(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[tuple[
             and value.get("schema") == "ecg-rejection/1"
             and isinstance(value.get("reason"), str)
         )
-        place = Coordinates(topic=record.topic, partition=record.partition, offset=record.offset)
+        place = RecordRef(topic=record.topic, partition=record.partition, offset=record.offset)
         yield place, value if is_one else None
 
 
@@ -171,12 +171,12 @@ def _settled(outcome: "Outcome", done: str, *, dry_run: bool) -> dict[str, Any]:
 
 
 def _refused(outcome: "Outcome") -> str:
-    """Coordinates and a code; nothing else of the record or the rejection."""
+    """RecordRef and a code; nothing else of the record or the rejection."""
     assert outcome.refusal is not None
     rejected = f"rejection {_name(outcome.rejection)}"
     record = f"record {_name(outcome.record)}, " if outcome.record else ""
     return f"{record}{rejected}: {outcome.refusal}"
 
 
-def _name(place: Coordinates) -> str:
+def _name(place: RecordRef) -> str:
     return f"{place.topic}/{place.partition}/{place.offset}"

@@ -13,12 +13,15 @@ from rich.table import Table
 
 from cli import options, output
 from cli.settings import Settings, SettingsError
-from cli.wiring import stages as wiring
+from cli.wiring.log import open_configured_log, require_topics
+from cli.wiring.model import identify_model, load_engine
+from cli.wiring.stages import running_stages, stream_limits
 
 if TYPE_CHECKING:
     from adapters.log import Log
     from worker.audit.compare import Report
-    from worker.audit.replay import Bound, Interval, Replayed
+    from worker.audit.replay import Replayed
+    from worker.history.interval import Bound, Interval
 
 
 def replay(
@@ -38,20 +41,20 @@ def replay(
     Example: ecg-worker replay --from 2026-03-03T00:00:00Z --to 2026-03-04T00:00:00Z --model /models/ecg-r1
     """
     settings = Settings.load(log=log, model=model, config=config)
-    compared = replayed_and_compared(settings, wiring.bound(start), wiring.bound(end), report)
+    compared = replayed_and_compared(settings, options.parse_bound(start), options.parse_bound(end), report)
     raise typer.Exit(int(not compared.all_same))
 
 
 def replayed_and_compared(settings: Settings, start: "Bound", end: "Bound", report: Path) -> "Report":
     """Replay an interval, write the comparison as JSON, and print it for a person."""
     from worker.audit.compare import compare, results_then
-    from worker.audit.replay import Interval
+    from worker.history.interval import Interval
 
     if settings.model is None:
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
-    with wiring.opened_log(settings) as opened:
+    with open_configured_log(settings) as opened:
         live = (settings.findings_topic, settings.rejections_topic)
-        wiring.require_topics(opened, settings.inbound_topic, settings.audit_topic, *live)
+        require_topics(opened, settings.inbound_topic, settings.audit_topic, *live)
         interval = Interval.resolve(opened, settings.inbound_topic, start, end)
         output.tell(f"replaying {len(interval)} offsets of {settings.inbound_topic} onto {settings.audit_topic}")
         replayed = _replay(opened, interval, settings)
@@ -70,7 +73,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
 
     assert settings.model is not None
     with output.stderr.status("loading the model"):
-        engine = wiring.load_engine(settings, settings.model)
+        engine = load_engine(settings, settings.model)
     ended = Stop(float("inf"), finish_line=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
@@ -80,7 +83,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
     began = datetime.now(UTC)
     with (
         Progress(*columns, console=output.stderr, transient=True, disable=not output.stderr.is_terminal) as progress,
-        wiring.stages(engine, wiring.reader(engine), audit) as (stages, _),
+        running_stages(engine, identify_model(engine), audit) as (stages, _),
         closing(log.publisher(f"replay-{settings.member}")) as publisher,
     ):
         task = progress.add_task("", total=len(interval), rate=0.0)
@@ -91,7 +94,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
             progress.update(task, completed=done, rate=len(so_far.results) / max(elapsed_s, 1e-3))
 
         member = IntervalMember(log, interval, publisher, ended, tell)
-        limits = with_fields(wiring.limits(settings), rejected_share=1.0)  # what was rejected then is rejected again
+        limits = with_fields(stream_limits(settings), rejected_share=1.0)  # what was rejected then is rejected again
         Runner(member, stages, limits).run(ended)
         return member.replayed
 

@@ -1,21 +1,17 @@
-"""Commands of the service: run it, and check beforehand that it would run."""
+"""The command that is the service: consume, infer, publish."""
 
 import functools
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import ExitStack, closing
-from importlib.util import find_spec
 from types import FrameType
-from typing import Annotated
 
-import typer
-
-from adapters.kafka.member import transactional_id
-from adapters.log import Fenced, Log, LogError
-from cli import options, output
+from adapters.log import LogError
+from cli import options
 from cli.settings import Settings, SettingsError
-from cli.wiring import stages as wiring
+from cli.wiring.log import open_configured_log, require_topics, service_topics
+from cli.wiring.model import identify_model, load_configured_engine
+from cli.wiring.stages import running_stages, stream_limits
 from worker.model.errors import BundleError, EngineError
 from worker.operations import logs
 from worker.stream.stop import Stop
@@ -68,19 +64,19 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         if settings.health_port is not None:
             server = open_parts.enter_context(closing(HealthServer(settings.health_port)))
             log.info("serving health", port=server.port)
-        engine = wiring.engine_to_run(settings)
-        reader = wiring.reader(engine)
+        engine = load_configured_engine(settings)
+        identity = identify_model(engine)
         log.info(
-            "model loaded", model=reader.model.name, digest=reader.model.digest, training=reader.model.training,
-            provider=reader.engine.provider,
+            "model loaded", model=identity.model.name, digest=identity.model.digest, training=identity.model.training,
+            provider=identity.engine.provider,
         )  # fmt: skip
-        opened = open_parts.enter_context(wiring.opened_log(settings))
-        wiring.require_topics(opened, *_topics(settings))
-        stages, scheduler = open_parts.enter_context(wiring.stages(engine, reader, settings))
+        opened = open_parts.enter_context(open_configured_log(settings))
+        require_topics(opened, *service_topics(settings))
+        stages, scheduler = open_parts.enter_context(running_stages(engine, identity, settings))
         member = opened.join(settings.group, [settings.inbound_topic], settings.member)
         open_parts.callback(lambda: member.close(stop.deadline))
         log.info("joined", group=settings.group, member=settings.member)
-        runner = Runner(member, stages, wiring.limits(settings))
+        runner = Runner(member, stages, stream_limits(settings))
         health = Health(runner.progress, lambda: scheduler.stalled_s)
         open_parts.enter_context(closing(Watchdog(health.stalled)))
         if server is not None:
@@ -89,90 +85,3 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         keep_what_is_loaded()
         runner.run(stop, idle_exit_s)
         log.info("stopped", count=runner.progress.committed)
-
-
-def check(
-    log: options.LogUrl = None,
-    model: options.Model = None,
-    group: options.Group = None,
-    create_topics: Annotated[
-        bool, typer.Option("--create-topics", help="create missing topics, those of other commands too")
-    ] = False,
-    config: options.Config = None,
-) -> None:
-    """Check settings, log, topics, model and execution provider; exit 0 only if `run` would work.
-
-    Prints the effective settings (of secrets only the files that hold them) and one line for each check.
-
-    Example: ecg-worker check --log kafka://broker:9092 --model /models/ecg-r1
-    """
-    settings = Settings.load(log=log, model=model, group=group, config=config)
-    output.emit_json(settings.shown())
-    checks: dict[str, Callable[[], str]] = {
-        "checksums": _check_checksums,
-        "log": functools.partial(_check_log, settings, create_topics),
-        "rights": functools.partial(_check_rights, settings),
-        "transactions": functools.partial(_check_transactions, settings),
-        "model": functools.partial(_check_model, settings),
-    }
-    passed = [_report(name, examine) for name, examine in checks.items()]
-    raise typer.Exit(int(not all(passed)))
-
-
-def _report(name: str, examine: Callable[[], str]) -> bool:
-    try:
-        output.tell(f"ok    {name}: {examine()}")
-    except (BundleError, EngineError, LogError, SettingsError, Fenced) as error:
-        output.tell(f"FAIL  {name}: {error}")
-        return False
-    return True
-
-
-def _check_checksums() -> str:
-    if find_spec("crc32c") is None:
-        raise SettingsError("the crc32c package is missing; without it large records move 15 times slower")
-    return "crc32c is compiled"
-
-
-def _check_log(settings: Settings, create_topics: bool) -> str:
-    with wiring.opened_log(settings) as log:
-        if create_topics:
-            log.create_topics(wiring.topics(settings))
-        wiring.require_topics(log, *_topics(settings))
-        return ", ".join(f"{topic} {_extent(log, topic)}" for topic in _topics(settings))
-
-
-def _check_rights(settings: Settings) -> str:
-    read, *written = _topics(settings)
-    with wiring.inspected(settings) as inspection:
-        if inspection is None:
-            return "an embedded log asks for none"
-        own_id = transactional_id(settings.group, settings.member)
-        if missing := inspection.missing_rights([read], written, settings.group, own_id):
-            raise LogError(f"not allowed; grant {'; '.join(missing)}")
-    return f"Read on {read} and group {settings.group}; Write on {', '.join(written)} and transactional id {own_id}"
-
-
-def _check_transactions(settings: Settings) -> str:
-    with wiring.inspected(settings) as inspection:
-        stuck = inspection.stuck_transactions(_topics(settings)) if inspection else ()
-    if stuck:
-        raise LogError("; ".join(stuck))
-    return "none holds readers up"
-
-
-def _topics(settings: Settings) -> tuple[str, str, str]:
-    """What `run` needs."""
-    return settings.inbound_topic, settings.findings_topic, settings.rejections_topic
-
-
-def _extent(log: Log, topic: str) -> str:
-    partitions = log.partitions(topic)
-    held = sum(end - first for first, end in map(log.bounds, partitions))
-    return f"({len(partitions)} partitions, {held} offsets)"
-
-
-def _check_model(settings: Settings) -> str:
-    reader = wiring.reader(wiring.engine_to_run(settings))
-    how = f"{reader.model.training}, {reader.engine.provider}, {reader.engine.dtype}"
-    return f"{reader.model.name} ({how}), digest {reader.model.digest}"

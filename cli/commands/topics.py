@@ -12,7 +12,7 @@ import typer
 from adapters.log import Log, LogError, Message, Record, TopicPartition
 from cli import options, output
 from cli.settings import Settings
-from cli.wiring import stages as wiring
+from cli.wiring.log import open_configured_log, require_topics
 
 # A submission is acknowledged in steps of this many files, so that a large folder neither fills memory nor crawls.
 _FILES_AT_ONCE = 50
@@ -33,8 +33,8 @@ def submit(
     settings = Settings.load(log=log, config=config)
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     files = [file for file in files if file.is_file()]
-    with wiring.opened_log(settings) as opened:
-        wiring.require_topics(opened, settings.inbound_topic)
+    with open_configured_log(settings) as opened:
+        require_topics(opened, settings.inbound_topic)
         steps = range(0, len(files), _FILES_AT_ONCE)
         for start in output.track(steps, "submitting"):
             batch = files[start : start + _FILES_AT_ONCE]
@@ -64,13 +64,13 @@ def read(
     if follow and end:
         raise typer.BadParameter("--follow has no end", param_hint="--to")
     settings = Settings.load(log=log, config=config)
-    with wiring.opened_log(settings) as opened:
+    with open_configured_log(settings) as opened:
         ranges = {}
         for partition in opened.partitions(topic):
             first, last = opened.bounds(partition)
             ranges[partition] = range(
-                wiring.bound(start).resolve(opened, partition) if start else first,
-                wiring.bound(end).resolve(opened, partition) if end else last,
+                options.parse_bound(start).resolve(opened, partition) if start else first,
+                options.parse_bound(end).resolve(opened, partition) if end else last,
             )
         try:
             for record in _follow(opened, ranges) if follow else opened.read(ranges):

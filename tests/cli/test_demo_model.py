@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.wiring.stages import DEMO_MODEL
+from cli.wiring.model import DEMO_MODEL
 from schemas.finding import Finding
 from simulator.edits import invert_t_waves, real_ecg
 from simulator.writers.dicom import write_dicom

@@ -9,7 +9,8 @@ from kafka.structs import TopicPartition as KafkaTopicPartition
 
 from adapters.log import Message, Record, TopicPartition
 from adapters.open_log import open_log
-from worker.audit.replay import Bound, Interval, IntervalMember
+from worker.audit.replay import IntervalMember
+from worker.history.interval import Bound, Interval
 from worker.stream.stop import Stop
 
 pytestmark = pytest.mark.kafka

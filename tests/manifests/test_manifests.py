@@ -7,7 +7,8 @@ import pytest
 
 from adapters.kafka.log import CLOSE_LIMIT_S
 from cli.settings import Settings
-from cli.wiring.stages import ENGINE_CLOSE_S, _kafka_options
+from cli.wiring.log import kafka_options
+from cli.wiring.stages import ENGINE_CLOSE_S
 from deploy.checks.render import Document, only
 from worker.operations.health import HealthServer
 
@@ -47,7 +48,7 @@ def test_the_kafka_settings_do_not_contradict_each_other(
 ) -> None:
     chosen = settings(found, monkeypatch)
     assert chosen.log.startswith("kafka://")
-    options = _kafka_options(chosen)
+    options = kafka_options(chosen)
     assert options is not None
     assert options.allow_plaintext == (options.security_protocol == "PLAINTEXT")
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from adapters.mllp.client import FrameReader, framed
+from adapters.mllp.framing import FrameReader, framed
 
 # What to send after a message with this control id, in pieces; None ends the connection.
 Answer = Callable[[str], list[bytes] | None]
@@ -60,11 +60,11 @@ class Peer:
                 self._note(None)
 
     def _converse(self, connection: socket.socket) -> None:
-        reader = FrameReader(MAX_MESSAGE_BYTES)
+        model_identity = FrameReader(MAX_MESSAGE_BYTES)
         with connection:
             while data := connection.recv(65536):
-                reader.feed(data)
-                while (message := reader.next()) is not None:
+                model_identity.feed(data)
+                while (message := model_identity.next()) is not None:
                     answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
                     with self._changed:
                         self.messages.append(message)

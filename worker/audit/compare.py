@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from adapters.log import Log, TopicPartition
-from worker.audit.replay import Coordinates, Interval, Replayed, coordinates
+from worker.audit.replay import Replayed
+from worker.history.interval import Coordinates, Interval, coordinates
 
 Outcome = Literal[
     "same", "probability_differs", "verdict_differs", "details_differ", "rejected_now", "rejected_then",

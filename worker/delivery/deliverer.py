@@ -19,13 +19,13 @@ from pydantic import ValidationError
 from adapters.deadline import beside
 from adapters.log import Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
-from schemas.finding import Coordinates, Finding
+from schemas.finding import Finding, RecordRef
 from worker.operations import metrics
 from worker.operations.health import Progress
 from worker.operations.logs import get_logger
 from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
+from worker.provenance import VERSION
 from worker.stream.envelope import cloud_event
-from worker.version import VERSION
 
 log = get_logger()
 
@@ -223,7 +223,7 @@ class Deliverer:
         return DeliveryRejection(
             reason=failure.reason,
             finding_id=read.finding.finding_id if read.finding else None,
-            finding=Coordinates(topic=record.topic, partition=record.partition, offset=record.offset),
+            finding=RecordRef(topic=record.topic, partition=record.partition, offset=record.offset),
             attempts=failure.attempts,
             ack_code=failure.ack_code,
             error_code=failure.error_code,

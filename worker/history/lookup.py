@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from adapters.log import Log, Record
-from worker.audit.replay import Coordinates
+from worker.history.interval import Coordinates
 
 # A reading of a remote log begins with a connection: 0.35 s measured, in which hundreds of records of 100 KB are read.
 _NEAR: Final = 100
@@ -22,9 +22,9 @@ def look_up(log: Log, wanted: Collection[Coordinates]) -> Iterator[tuple[Coordin
     }
     for one_of_each in itertools.zip_longest(*runs.values()):
         now = {partition: run for partition, run in zip(runs, one_of_each, strict=True) if run}
-        missing = {(partition, offset) for partition, run in now.items() for offset in run}
+        missing = {Coordinates(partition, offset) for partition, run in now.items() for offset in run}
         for record in log.read({partition: range(run[0], run[-1] + 1) for partition, run in now.items()}):
-            at = record.topic_partition, record.offset
+            at = Coordinates(record.topic_partition, record.offset)
             if at in missing:
                 missing.remove(at)
                 yield at, record

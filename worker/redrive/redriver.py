@@ -16,9 +16,9 @@ from pydantic import ValidationError
 
 from adapters.log import Log, LogError, Message, Position, PublishFailed, Record, TopicPartition
 from schemas.codes import Code
-from schemas.finding import Coordinates, Redrive
+from schemas.finding import RecordRef, Redrive
 from schemas.rejection import Reason, Rejection
-from worker.audit import replay
+from worker.history.interval import Coordinates
 from worker.history.lookup import look_up
 from worker.redrive.group_position import Positions
 from worker.redrive_headers import next_redrive, put_back
@@ -50,9 +50,9 @@ class Refusal(Code):
 class Outcome:
     """What became of one selected rejection. `redrive` is what the record says now; None if it was not put back."""
 
-    rejection: Coordinates
+    rejection: RecordRef
     reason: Reason | None
-    record: Coordinates | None
+    record: RecordRef | None
     redrive: Redrive | None = None
     refusal: Refusal | None = None
 
@@ -92,16 +92,16 @@ class _Chosen:
     rejection: Rejection | None  # None if it cannot be read
 
     def outcome(self, redrive: Redrive | None = None, refusal: Refusal | None = None) -> Outcome:
-        at = Coordinates(topic=self.place.topic, partition=self.place.partition, offset=self.offset)
+        at = RecordRef(topic=self.place.topic, partition=self.place.partition, offset=self.offset)
         if self.rejection is None:
             return Outcome(at, None, None, redrive, refusal)
         return Outcome(at, self.rejection.reason, self.source, redrive, refusal)
 
     @property
-    def source(self) -> Coordinates:
+    def source(self) -> RecordRef:
         assert self.rejection is not None
         source = self.rejection.source
-        return Coordinates(topic=source.topic, partition=source.partition, offset=source.offset)
+        return RecordRef(topic=source.topic, partition=source.partition, offset=source.offset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,14 +189,14 @@ class Redriver:
 
     def _examined(self, some: Sequence[_Chosen]) -> Iterator[_Ready]:
         """Those whose record is there, unchanged, and may be put back. The others are refused."""
-        wanted: dict[replay.Coordinates, list[_Chosen]] = {}
+        wanted: dict[Coordinates, list[_Chosen]] = {}
         for chosen in some:
             refusal = self._refusal_unread(chosen)
             if refusal is not None:
                 self._refuse(chosen, refusal)
             else:
                 source = chosen.source
-                at = TopicPartition(source.topic, source.partition), source.offset
+                at = Coordinates(TopicPartition(source.topic, source.partition), source.offset)
                 wanted.setdefault(at, []).append(chosen)
         for at, record in look_up(self._log, wanted):
             self._seat.keep()

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from schemas.finding import LeadMeasurements
-from worker.waveform.beats import Beats, samples_of
+from worker.waveform.beats import Beats
 from worker.waveform.delineation import Marks, pr_level, to_ms
+from worker.waveform.spectrum import to_samples
 
 NOTHING: Final = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
 """What is measured in a lead that cannot be used."""
@@ -44,11 +45,11 @@ def waves_of(beats: Beats, marks: Marks, unusable: NDArray[np.bool_]) -> Waves:
     """Put the median beat on the level of its PR segment and find each lead's T wave. `unusable` marks leads."""
     beat_mv = beats.median_mv - pr_level(beats.median_mv, marks.qrs_onset)
     beat_mv[unusable] = np.nan
-    smooth_mv = uniform_filter1d(beat_mv, samples_of(_SMOOTH_S), axis=1, mode="nearest")
+    smooth_mv = uniform_filter1d(beat_mv, to_samples(_SMOOTH_S), axis=1, mode="nearest")
     t_at = _t_summits(smooth_mv, marks)
     t_mv = np.take_along_axis(smooth_mv, t_at[:, None], axis=1)[:, 0]
     net_mv_ms = beat_mv[:, marks.qrs_onset : marks.qrs_end + 1].sum(axis=1, dtype=np.float64) * to_ms(1)
-    slope_mv = np.gradient(uniform_filter1d(smooth_mv, samples_of(_SMOOTH_S), axis=1, mode="nearest"), axis=1)
+    slope_mv = np.gradient(uniform_filter1d(smooth_mv, to_samples(_SMOOTH_S), axis=1, mode="nearest"), axis=1)
     return Waves(beat_mv, smooth_mv, slope_mv, marks, t_mv, t_at, net_mv_ms)
 
 
@@ -60,7 +61,7 @@ def lead_measurements(waves: Waves, row: int) -> LeadMeasurements:
     qrs_mv = beat_mv[marks.qrs_onset : marks.qrs_end + 1]
     positive = np.flatnonzero(qrs_mv >= _R_WAVE_MV)
     s_from = int(positive[0]) if positive.size else 0  # before the first R a negative wave is a Q
-    j60 = marks.qrs_end + samples_of(_ST_AFTER_J_S)
+    j60 = marks.qrs_end + to_samples(_ST_AFTER_J_S)
     return LeadMeasurements(
         t_mv=_rounded(waves.t_mv[row], 3),
         st_mv=_rounded(waves.smooth_mv[row, j60], 3),
@@ -79,7 +80,7 @@ def p_mv(waves: Waves, row: int) -> float | None:
     """The P wave's height in one lead; None if no P was seen."""
     if waves.marks.p_onset is None:
         return None
-    wave = waves.beat_mv[row, waves.marks.p_onset : waves.marks.qrs_onset - samples_of(0.02)]
+    wave = waves.beat_mv[row, waves.marks.p_onset : waves.marks.qrs_onset - to_samples(0.02)]
     return float(wave[np.abs(wave).argmax()]) if wave.size else None
 
 
@@ -89,13 +90,13 @@ def _t_summits(smooth_mv: NDArray[np.float32], marks: Marks) -> NDArray[np.intp]
     The wave is what stands out from the straight line between its start and its end: a depressed ST segment before an
     upright T would otherwise be taken for an inverted one. The summit is then the extreme of the signal itself nearby.
     """
-    start = marks.qrs_end + samples_of(_T_AFTER_J_S)
+    start = marks.qrs_end + to_samples(_T_AFTER_J_S)
     part = np.nan_to_num(smooth_mv[:, start : _t_stop(marks) + 1])
     line = part[:, :1] + (part[:, -1:] - part[:, :1]) * np.linspace(0, 1, part.shape[1], dtype=np.float32)
     standing_out = part - line
     centre = np.abs(standing_out).argmax(axis=1)
     direction = np.sign(np.take_along_axis(standing_out, centre[:, None], axis=1))
-    reach = samples_of(_SUMMIT_S)
+    reach = to_samples(_SUMMIT_S)
     near = np.clip(centre[:, None] + np.arange(-reach, reach + 1), 0, part.shape[1] - 1)
     best = (np.take_along_axis(part, near, axis=1) * direction).argmax(axis=1)
     summits: NDArray[np.intp] = start + np.take_along_axis(near, best[:, None], axis=1)[:, 0]
@@ -104,7 +105,7 @@ def _t_summits(smooth_mv: NDArray[np.float32], marks: Marks) -> NDArray[np.intp]
 
 def _t_stop(marks: Marks) -> int:
     """The last sample that may belong to a lead's T wave."""
-    return marks.t_limit if marks.t_end is None else min(marks.t_end + samples_of(_T_LATE_S), marks.t_limit)
+    return marks.t_limit if marks.t_end is None else min(marks.t_end + to_samples(_T_LATE_S), marks.t_limit)
 
 
 def _symmetry(waves: Waves, row: int) -> float | None:

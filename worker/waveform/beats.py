@@ -1,28 +1,18 @@
-"""From samples to one median beat: band filters, R peaks, and the beats of the dominant shape.
-
-Everything after the filters runs at `RATE_HZ`, whatever the record's rate: the same FFT that filters also resamples.
-"""
+"""From a spectrum to one median beat: R peaks, and the beats of the dominant shape."""
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import find_peaks
 
-RATE_HZ: Final = 500
-"""The rate of the median beat: 2 ms a sample, the least that AHA/ACCF/HRS 2007 I asks of a diagnostic ECG."""
+from worker.waveform.spectrum import HIGH_PASS_HZ, RATE_HZ, Spectrum, to_samples
 
-_PAD_S: Final = 1.0  # mirrored at both ends, so that the filters' edge effects fall outside the record
-
-# Zero-phase high-pass: AHA/ACCF/HRS 2007 I allows up to 0.67 Hz without ST distortion if there is no phase distortion.
-_HIGH_PASS_HZ: Final = 0.5
 # Above 100 Hz there is little ECG in an adult and much muscle; the median beat needs no more.
 _LOW_PASS_HZ: Final = 100.0
 _QRS_BAND_HZ: Final = (8.0, 25.0)  # most of the energy of a QRS, little of P, T, wander or mains
-_ORDER: Final = 4
 
 _ENERGY_S: Final = 0.08  # about one QRS
 _REFRACTORY_S: Final = 0.25  # no ventricle of an adult beats faster than 240 a minute for 10 s and still is "resting"
@@ -34,11 +24,6 @@ _BEFORE_S: Final = 0.35  # reaches a P wave with first-degree block up to a PR o
 _AFTER_S: Final = 0.70  # reaches a T end with a QT of up to about 650 ms
 _ALIGN_S: Final = 0.03
 _SAME_SHAPE: Final = 0.85  # correlation over QRS and ST-T in all leads at once
-
-
-def samples_of(seconds: float) -> int:
-    """A time as a number of samples at `RATE_HZ`."""
-    return round(seconds * RATE_HZ)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,52 +47,6 @@ class Beats:
         return int(self.windows_mv.shape[1])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Spectrum:
-    """All leads in the frequency domain, padded at both ends, ready to be filtered without phase shift."""
-
-    coefficients: NDArray[np.complex64]
-    frequencies_hz: NDArray[np.float32]
-    scale: float
-    total: int
-    length: int
-
-    def band(self, low_hz: float, high_hz: float, leads: NDArray[np.intp] | slice = slice(None)) -> NDArray[np.float32]:
-        """Some leads between two frequencies (Butterworth magnitude), in millivolts at `RATE_HZ`."""
-        f = self.frequencies_hz[1:]
-        gain = np.zeros(len(f) + 1, np.float32)
-        gain[1:] = self.scale / np.sqrt((1 + (low_hz / f) ** (2 * _ORDER)) * (1 + (f / high_hz) ** (2 * _ORDER)))
-        band = fft.irfft(self.coefficients[leads] * gain, self.total, axis=1)
-        pad = samples_of(_PAD_S)
-        inside: NDArray[np.float32] = band[:, pad : pad + self.length]
-        return inside
-
-    def wander_mv(self) -> NDArray[np.float64]:
-        """Peak-to-peak of what lies below the high-pass, per lead, in millivolts."""
-        seconds = self.total // RATE_HZ
-        slow = self.coefficients[:, : int(_HIGH_PASS_HZ * seconds) + 1]
-        points = 4 * seconds  # 4 Hz is ample for what is slower than 0.5 Hz
-        course = fft.irfft(slow, points, axis=1)[:, 4 : 4 + 4 * (self.length // RATE_HZ)]
-        spread_mv: NDArray[np.float64] = np.ptp(course, axis=1) * (self.scale * points / self.total)
-        return spread_mv
-
-
-def spectrum(samples_uv: NDArray[np.float32], sampling_hz: float) -> Spectrum:
-    """Transform leads x samples without NaN. Bins above `RATE_HZ` / 2 are dropped or added: that resamples."""
-    count = samples_uv.shape[1]
-    pad = round(_PAD_S * sampling_hz)
-    seconds = int(np.ceil(count / sampling_hz) + 2 * _PAD_S)  # whole seconds keep the FFT's length a round number
-    padded = round(seconds * sampling_hz)
-    centred = samples_uv - samples_uv.mean(axis=1, keepdims=True)
-    mirrored = np.pad(centred, ((0, 0), (pad, padded - count - pad)), mode="reflect")
-    coefficients = fft.rfft(mirrored, axis=1)
-    total = seconds * RATE_HZ
-    bins = min(coefficients.shape[1], total // 2 + 1)
-    frequencies_hz = (np.arange(bins) / seconds).astype(np.float32)
-    length = int(count / sampling_hz * RATE_HZ)
-    return Spectrum(coefficients[:, :bins], frequencies_hz, total / padded / 1000, total, length)
-
-
 def find_beats(samples: Spectrum, voting: NDArray[np.bool_], gaps: NDArray[np.bool_] | None) -> Beats | None:
     """The median beat; None if no two beats of one shape were found.
 
@@ -118,7 +57,7 @@ def find_beats(samples: Spectrum, voting: NDArray[np.bool_], gaps: NDArray[np.bo
     if not voters.size:
         return None
     peaks = _r_peaks(energy)
-    before, after = samples_of(_BEFORE_S), samples_of(_AFTER_S)
+    before, after = to_samples(_BEFORE_S), to_samples(_AFTER_S)
     if len(peaks) < 2:
         return None
     rr_s = float(peaks[-1] - peaks[0]) / (len(peaks) - 1) / RATE_HZ
@@ -131,9 +70,9 @@ def find_beats(samples: Spectrum, voting: NDArray[np.bool_], gaps: NDArray[np.bo
     if len(anchors) < 2:
         return None
 
-    signal_mv = samples.band(_HIGH_PASS_HZ, _LOW_PASS_HZ)
+    signal_mv = samples.band(HIGH_PASS_HZ, _LOW_PASS_HZ)
     windows_mv = _windows(signal_mv, anchors, before, after)
-    windows_mv -= windows_mv[:, :, before - samples_of(0.1) : before - samples_of(0.06)].mean(axis=2, keepdims=True)
+    windows_mv -= windows_mv[:, :, before - to_samples(0.1) : before - to_samples(0.06)].mean(axis=2, keepdims=True)
     kept = _dominant_shape(windows_mv[voters], before, preceding)
     if kept.sum() < 2:
         return None
@@ -156,13 +95,13 @@ def _qrs_energy(samples: Spectrum, candidates: NDArray[np.intp]) -> tuple[NDArra
     # In the scale of the second loudest lead: the loudest may be an artefact, and in a quiet lead T would count as QRS.
     vote = np.maximum(top[voting], np.sort(top[voting])[-2:].min(initial=np.inf))
     summed = (speed[voting] / vote[:, None]).sum(axis=0, dtype=np.float32)
-    energy: NDArray[np.float32] = uniform_filter1d(summed, samples_of(_ENERGY_S), mode="constant")
+    energy: NDArray[np.float32] = uniform_filter1d(summed, to_samples(_ENERGY_S), mode="constant")
     return energy, candidates[voting]
 
 
 def _r_peaks(energy: NDArray[np.float32]) -> NDArray[np.intp]:
     tall = float(np.percentile(energy[::2], 98))
-    peaks: NDArray[np.intp] = find_peaks(energy, height=_THRESHOLD * tall, distance=samples_of(_REFRACTORY_S))[0]
+    peaks: NDArray[np.intp] = find_peaks(energy, height=_THRESHOLD * tall, distance=to_samples(_REFRACTORY_S))[0]
     return peaks
 
 
@@ -182,8 +121,8 @@ def _windows(rows: NDArray[np.float32], anchors: NDArray[np.intp], before: int, 
 
 def _align(energy: NDArray[np.float32], peaks: NDArray[np.intp]) -> NDArray[np.intp]:
     """Shift each beat by a few samples to where its QRS energy fits the typical one best."""
-    reach = samples_of(_ALIGN_S)
-    half = samples_of(2 * _ENERGY_S)
+    reach = to_samples(_ALIGN_S)
+    half = to_samples(2 * _ENERGY_S)
     around = np.arange(-half, half)
     typical = np.median(energy[peaks[:, None] + around], axis=0)
     shifts = np.arange(-reach, reach + 1)
@@ -195,7 +134,7 @@ def _align(energy: NDArray[np.float32], peaks: NDArray[np.intp]) -> NDArray[np.i
 
 def _dominant_shape(windows_mv: NDArray[np.float32], anchor: int, preceding: NDArray[np.intp]) -> NDArray[np.bool_]:
     """Mark the beats of the most frequent shape; of two equally frequent ones (bigeminy) the less premature."""
-    start, stop = anchor - samples_of(0.1), anchor + samples_of(0.3)
+    start, stop = anchor - to_samples(0.1), anchor + to_samples(0.3)
     shapes = windows_mv[:, :, start:stop]
     shapes = (shapes - shapes.mean(axis=2, keepdims=True)).transpose(1, 0, 2).reshape(windows_mv.shape[1], -1)
     shapes = shapes / np.maximum(np.linalg.norm(shapes, axis=1, keepdims=True), 1e-9)

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
-from worker.waveform.beats import RATE_HZ, Beats, samples_of
+from worker.waveform.beats import Beats
+from worker.waveform.spectrum import RATE_HZ, to_samples
 
 PR_SEGMENT_S: Final = 0.016
 """Length of what is taken for the PR segment, the level of all amplitudes."""
@@ -53,26 +54,26 @@ def delineate(beats: Beats, good: NDArray[np.bool_]) -> Marks:
     strength = np.sqrt((_smooth(beat_mv) ** 2).mean(axis=0))
 
     longest_s = min(0.6 * np.sqrt(beats.rr_s), beats.rr_s - _P_GAP_S)
-    start = end + samples_of(_ST_S)
-    limit = int(np.clip(onset + samples_of(longest_s), start + samples_of(0.1), len(strength) - 1))
+    start = end + to_samples(_ST_S)
+    limit = int(np.clip(onset + to_samples(longest_s), start + to_samples(0.1), len(strength) - 1))
     peak = _last_summit(strength, start, limit)
     t_end = _foot(strength, peak, limit) if strength[peak] > _LEAST_MV else None
 
-    previous_t = onset - samples_of(beats.rr_s) + ((t_end or limit) - onset)
-    p_onset = _p_onset(strength, max(0, previous_t), onset - samples_of(2 * PR_SEGMENT_S))
+    previous_t = onset - to_samples(beats.rr_s) + ((t_end or limit) - onset)
+    p_onset = _p_onset(strength, max(0, previous_t), onset - to_samples(2 * PR_SEGMENT_S))
     return Marks(p_onset, onset, end, peak, t_end, limit)
 
 
 def pr_level(beat_mv: NDArray[np.float32], qrs_onset: int) -> NDArray[np.float32]:
     """The level of the PR segment, leads x 1."""
-    stop = max(1, qrs_onset - samples_of(_PR_GAP_S))
-    segment = beat_mv[:, max(0, stop - samples_of(PR_SEGMENT_S)) : stop]
+    stop = max(1, qrs_onset - to_samples(_PR_GAP_S))
+    segment = beat_mv[:, max(0, stop - to_samples(PR_SEGMENT_S)) : stop]
     level: NDArray[np.float32] = segment.mean(axis=1, keepdims=True)
     return level
 
 
 def _smooth(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    smoothed: NDArray[np.float32] = uniform_filter1d(rows, samples_of(_SMOOTH_S) | 1, axis=-1, mode="nearest")
+    smoothed: NDArray[np.float32] = uniform_filter1d(rows, to_samples(_SMOOTH_S) | 1, axis=-1, mode="nearest")
     return smoothed
 
 
@@ -80,14 +81,14 @@ def _qrs(beat_mv: NDArray[np.float32], anchor: int) -> tuple[int, int]:
     """First and last sample of the QRS, on the spatial speed of the leads."""
     speed = np.sqrt((np.gradient(beat_mv, axis=1) ** 2).sum(axis=0))
     speed = uniform_filter1d(speed, 3, mode="nearest")
-    reach = samples_of(_QRS_REACH_S)
+    reach = to_samples(_QRS_REACH_S)
     near = speed[anchor - reach : anchor + reach]
     fastest = near.max()
     core = np.flatnonzero(near > _CORE * fastest) + anchor - reach
     first, last = int(core[0]), int(core[-1])
     # The stillest fifth of what precedes the QRS: neither the P wave nor a slow Q is noise.
-    noise = float(np.percentile(speed[first - samples_of(0.1) : first - samples_of(0.01)], 20))
-    half, calm = reach // 2, samples_of(_CALM_S)
+    noise = float(np.percentile(speed[first - to_samples(0.1) : first - to_samples(0.01)], 20))
+    half, calm = reach // 2, to_samples(_CALM_S)
     limit_before = min(max(_EDGE_BEFORE * fastest, _QUIET * noise), _CORE * fastest)
     limit_after = min(max(_EDGE_AFTER * fastest, _QUIET * noise), _CORE * fastest)
     # The fastest of the 10 ms up to a sample, and of those from it: at the summit of a small Q all is still for less.
@@ -128,7 +129,7 @@ def _foot(strength: NDArray[np.float32], peak: int, limit: int) -> int | None:
 
 def _p_onset(strength: NDArray[np.float32], start: int, stop: int) -> int | None:
     """The foot of the P wave, seen backwards from its summit; None without a summit of its own."""
-    if stop - start < samples_of(0.06):
+    if stop - start < to_samples(0.06):
         return None
     peak = _last_summit(strength, start, stop)
     if strength[peak] < _LEAST_MV or not start < peak < stop:

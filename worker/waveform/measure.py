@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from schemas.ecg import Ecg
 from schemas.finding import LeadMeasurements, Measurements, Quality, QualityFlag
 from worker.waveform.amplitudes import NOTHING, Waves, lead_measurements, p_mv, terminal_t_mv, waves_of
-from worker.waveform.beats import RATE_HZ, Beats, find_beats, spectrum
+from worker.waveform.beats import Beats, find_beats
 from worker.waveform.delineation import delineate, to_ms
 from worker.waveform.quality import (
     MIN_BEATS,
@@ -24,6 +24,7 @@ from worker.waveform.quality import (
     recording_flags,
     reversal_flag,
 )
+from worker.waveform.spectrum import RATE_HZ, spectrum
 
 INVERSION_MV: Final = -0.1
 """A T wave this low or lower is inverted (AHA/ACCF/HRS 2009 IV; the 4th universal definition of MI, 2018)."""

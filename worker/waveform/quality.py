@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from schemas.ecg import INDEPENDENT_LEADS, Ecg
 from schemas.finding import QualityFlag
-from worker.waveform.beats import Beats, Spectrum, samples_of
+from worker.waveform.beats import Beats
+from worker.waveform.spectrum import Spectrum, to_samples
 
 PROBLEMS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -71,7 +72,7 @@ def beat_flags(ecg: Ecg, beats: Beats, samples: Spectrum, flagged: frozenset[str
     flags: list[QualityFlag] = []
     noise_mv = _noise_mv(beats)
     complete = (~np.isnan(beats.windows_mv[:, :, 0])).sum(axis=1)
-    around = slice(beats.anchor - samples_of(0.08), beats.anchor + samples_of(0.08))
+    around = slice(beats.anchor - to_samples(0.08), beats.anchor + to_samples(0.08))
     qrs_mv = np.ptp(beats.median_mv[:, around], axis=1)
     wander_mv = samples.wander_mv()
     for row, lead in enumerate(ecg.leads):

@@ -18,12 +18,13 @@ from simulator.edits import invert_t_waves, real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
 from worker.engine.question import Answer
 from worker.picture.layout import layout
-from worker.pipeline import Reader, conclude, prepare
+from worker.pipeline import conclude, prepare
 from worker.prepared import Case
+from worker.provenance import ModelIdentity
 from worker.redrive_headers import next_redrive, put_back
 
 SMALL = layout("3x4+II", 448, 336)
-READER = Reader(
+READER = ModelIdentity(
     model=ModelRef(name="ecg-r1", digest="d" * 64, training="trained"),
     threshold=0.5,
     prompt_digest="p",

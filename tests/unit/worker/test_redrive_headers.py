@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.log import Headers, Record
-from schemas.finding import Coordinates, Redrive
+from schemas.finding import RecordRef, Redrive
 from worker.redrive_headers import COUNT_HEADER, OF_HEADER, next_redrive, put_back, redrive_of
 
 TOPIC = "ecg.inbound"
@@ -31,7 +31,7 @@ def test_a_record_put_back_names_the_first_one_and_counts() -> None:
     second = again(first, next_redrive(first), 60)
     assert (second.key, second.value) == (first.key, first.value)
     assert second.headers[:2] == first.headers
-    place = Coordinates(topic=TOPIC, partition=0, offset=50)
+    place = RecordRef(topic=TOPIC, partition=0, offset=50)
     assert redrive_of(second) == Redrive(of=place, count=1)
     third = again(second, next_redrive(second), 70)
     assert redrive_of(third) == Redrive(of=place, count=2)
@@ -40,7 +40,7 @@ def test_a_record_put_back_names_the_first_one_and_counts() -> None:
 
 def test_the_first_record_may_lie_in_another_partition_and_later_there() -> None:
     found = redrive_of(record(*marks(b"ecg.inbound/2/99", b"3")))
-    assert found == Redrive(of=Coordinates(topic=TOPIC, partition=2, offset=99), count=3)
+    assert found == Redrive(of=RecordRef(topic=TOPIC, partition=2, offset=99), count=3)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_forged_headers_say_nothing_and_do_not_last(headers: Headers) -> None:
     forged = record(*headers)
     assert redrive_of(forged) is None
     honest = again(forged, next_redrive(forged), 60)
-    assert redrive_of(honest) == Redrive(of=Coordinates(topic=TOPIC, partition=0, offset=50), count=1)
+    assert redrive_of(honest) == Redrive(of=RecordRef(topic=TOPIC, partition=0, offset=50), count=1)
     assert len(honest.headers) == 2
 
 

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.hl7v2.oru.message import Route
-from adapters.mllp.client import MAX_ACK_BYTES, Ack, FrameReader, FramingError, MllpClient, Patience, framed, read_ack
+from adapters.mllp.client import MllpClient, Patience
+from adapters.mllp.framing import MAX_ACK_BYTES, Ack, FrameReader, FramingError, framed, read_ack
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
 from schemas.delivery import DeliveryReason, Undelivered
 from tests.support.flagged import flagged

@@ -6,7 +6,8 @@ import pytest
 
 from adapters.log import TopicPartition
 from worker.audit.compare import Report, compare
-from worker.audit.replay import Interval, Replayed
+from worker.audit.replay import Replayed
+from worker.history.interval import Coordinates, Interval
 
 TP = TopicPartition("ecg.inbound", 0)
 ALL = Interval({TP: range(10)}, {})
@@ -21,8 +22,8 @@ def rejection(reason: str = "hl7.malformed") -> dict[str, Any]:
 
 
 def report(then: dict[str, Any] | None, now: dict[str, Any] | None, interval: Interval = ALL) -> Report:
-    before = {} if then is None else {(TP, 3): then}
-    after = {} if now is None else {(TP, 3): now}
+    before = {} if then is None else {Coordinates(TP, 3): then}
+    after = {} if now is None else {Coordinates(TP, 3): now}
     return compare(before, 0, Replayed(results=after), interval)
 
 

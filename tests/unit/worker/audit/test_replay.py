@@ -8,7 +8,8 @@ import pytest
 
 from adapters.log import Message, PublishFailed, TopicPartition
 from adapters.sqlite.log import SqliteLog
-from worker.audit.replay import Bound, Interval, IntervalMember
+from worker.audit.replay import IntervalMember
+from worker.history.interval import Bound, Interval
 from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)

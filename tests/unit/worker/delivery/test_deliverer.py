@@ -15,7 +15,7 @@ from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Finding
 from tests.support.flagged import finding_id, flagged, message, unflagged
 from worker.delivery.deliverer import Deliverer
-from worker.version import VERSION
+from worker.provenance import VERSION
 
 FINDINGS, REJECTIONS, GROUP = "ecg.findings", "ecg.delivery-rejections", "ecg-deliver"
 TP = TopicPartition(FINDINGS, 0)

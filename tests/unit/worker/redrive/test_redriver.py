@@ -11,7 +11,7 @@ from adapters.log import LogError, Message, Position, PublishFailed, Record, Top
 from adapters.log_limits import MAX_VALUE_BYTES, check_messages
 from adapters.sqlite.log import SqliteLog
 from schemas.rejection import Reason, Rejected, Rejection
-from worker.audit.replay import Bound, Interval
+from worker.history.interval import Bound, Interval
 from worker.pipeline import reject
 from worker.redrive import redriver as redriving
 from worker.redrive.group_position import Onlooker, SoleMember

@@ -1,0 +1,72 @@
+"""From settings to an open log, and which topics are whose."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from adapters.kafka.inspection import KafkaInspection
+from adapters.kafka.options import KafkaOptions
+from adapters.log import Log, LogError
+from adapters.open_log import open_inspection, open_log
+from cli.settings import Settings
+
+
+def service_topics(settings: Settings) -> tuple[str, str, str]:
+    """What `run` needs."""
+    return settings.inbound_topic, settings.findings_topic, settings.rejections_topic
+
+
+@contextmanager
+def open_configured_log(settings: Settings) -> Iterator[Log]:
+    """The log that the settings name. An embedded one is created, with its topics, if it does not exist yet."""
+    log = open_log(settings.log, kafka_options(settings))
+    try:
+        if settings.log.startswith("sqlite:"):
+            log.create_topics(topics(settings))
+        yield log
+    finally:
+        log.close()
+
+
+@contextmanager
+def open_configured_inspection(settings: Settings) -> Iterator[KafkaInspection | None]:
+    """A look at the cluster that the settings name; None if the log is an embedded one."""
+    inspection = open_inspection(settings.log, kafka_options(settings))
+    try:
+        yield inspection
+    finally:
+        if inspection is not None:
+            inspection.close()
+
+
+def kafka_options(settings: Settings) -> KafkaOptions | None:
+    """Kafka's own settings, or None if none is set that an embedded log would have to ignore."""
+    stated = KafkaOptions(
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_username,
+        password_file=settings.kafka_password_file,
+        token_file=settings.kafka_token_file,
+        ca_file=settings.kafka_ca_file,
+        certificate_file=settings.kafka_certificate_file,
+        key_file=settings.kafka_key_file,
+        check_hostname=settings.kafka_check_hostname,
+        allow_plaintext=settings.allow_plaintext,
+        static_member=settings.kafka_static_member,
+    )
+    general = KafkaOptions(allow_plaintext=settings.allow_plaintext)
+    return None if stated == general and settings.log.startswith("sqlite:") else stated
+
+
+def topics(settings: Settings) -> dict[str, int]:
+    """Every topic that any command uses, with the partitions to create it with where it is missing."""
+    of_the_worker = (settings.inbound_topic, settings.findings_topic, settings.rejections_topic, settings.audit_topic)
+    return {**dict.fromkeys(of_the_worker, 3), settings.delivery_rejections_topic: 1}
+
+
+def require_topics(log: Log, *names: str) -> None:
+    """Raise LogError, with what to do, if a topic is missing."""
+    for name in names:
+        try:
+            log.partitions(name)
+        except LogError as error:
+            raise LogError(f"{error}; create it, or let `ecg-worker check --create-topics` do it") from None

@@ -1,0 +1,82 @@
+"""From settings to a loaded model, and what findings say of it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from cli import output
+from cli.settings import Settings, SettingsError
+from worker.model.errors import BundleError
+
+if TYPE_CHECKING:
+    from worker.engine.echo import EchoEngine
+    from worker.engine.engine import Engine
+    from worker.picture.layout import Layout
+    from worker.provenance import ModelIdentity
+
+
+# It lies beside the packages, in the repository as in an installation.
+DEMO_MODEL: Final = Path(__file__).parents[2] / "deploy" / "models" / "ecg-r1-demo"
+
+
+def load_engine(settings: Settings, model: Path) -> "Engine":
+    """The model, loaded and self-tested. Raises BundleError, also if it is not the one that is set, or EngineError."""
+    from worker.engine.engine import Engine
+    from worker.model.manifest import read_manifest
+
+    # Asked before a file of it is opened; loading then checks every file against the manifest.
+    if settings.model_digest not in (None, read_manifest(model).digest):
+        raise BundleError(f"{model} is not the bundle that model_digest names. Mount that one, or set the new digest.")
+    return Engine.load(model, provider=settings.provider, dtype=settings.dtype, threads=settings.threads)
+
+
+def load_configured_engine(settings: Settings) -> "Engine | EchoEngine":
+    """The model, or the engine without one if that is what the settings say. Raises SettingsError if they name none."""
+    if settings.engine == "echo":
+        from worker.engine.echo import EchoEngine
+
+        return EchoEngine(settings.echo_slots, settings.echo_batch_s, settings.echo_question_s)
+    if settings.model is None:
+        raise SettingsError("no model: give --model DIR or set ECG_MODEL")
+    return load_engine(settings, settings.model)
+
+
+def model_layout(engine: "Engine | EchoEngine") -> "Layout":
+    """The layout in which the model was taught to read ECGs."""
+    from worker.picture.layout import layout
+
+    wanted = engine.bundle.manifest.layout
+    return layout(wanted.name, wanted.width_px, wanted.height_px, wanted.speed_mm_per_s, wanted.gain_mm_per_mv)
+
+
+def identify_model(engine: "Engine | EchoEngine") -> "ModelIdentity":
+    """What findings say of the model and the engine that made them."""
+    from schemas.finding import EngineRef, ModelRef
+    from worker.provenance import VERSION, ModelIdentity, fingerprint
+
+    bundle, description, layout = engine.bundle, engine.description, model_layout(engine)
+    return ModelIdentity(
+        model=ModelRef(name=bundle.manifest.name, digest=bundle.digest, training=bundle.manifest.training),
+        threshold=bundle.manifest.threshold,
+        prompt_digest=bundle.prompt_digest,
+        engine=EngineRef(provider=description.provider, dtype=description.dtype, shapes=description.shapes),
+        layout=layout.name,
+        fingerprint=fingerprint(
+            {
+                "bundle": bundle.digest,
+                "engine": description,
+                "layout": layout.digest,
+                "worker": VERSION,
+            }
+        ),
+    )
+
+
+def model_or_demo(settings: Settings) -> Path:
+    """The model directory of the settings; without one, the demo model, announced.
+
+    For looking at files only: `run` insists on a model that somebody chose.
+    """
+    if settings.model is not None:
+        return settings.model
+    output.tell("No --model given: using the DEMO model, which knows simulated ECGs only; every finding says so.")
+    return DEMO_MODEL
