@@ -26,7 +26,7 @@ class Deadline:
         return self.remaining_s == 0.0
 
 
-def beside(name: str, call: Callable[[], T]) -> Future[T]:
+def run_in_thread(name: str, call: Callable[[], T]) -> Future[T]:
     """Begin the call in a thread of its own, which does not keep the process from ending.
 
     Cancelling the outcome succeeds if the thread has not come to the call yet, and then it never will.
@@ -45,10 +45,10 @@ def beside(name: str, call: Callable[[], T]) -> Future[T]:
     return outcome
 
 
-def within(deadline: Deadline, name: str, call: Callable[[], T]) -> T:
+def call_with_deadline(deadline: Deadline, name: str, call: Callable[[], T]) -> T:
     """What `call` returns or raises, or TimeoutError at the deadline.
 
     The call runs in a thread of its own. If it does not end in time that thread goes on waiting: whoever gives up on it
     must see to it that the call can do no more harm, and preferably that it ends.
     """
-    return beside(name, call).result(timeout=deadline.remaining_s)
+    return run_in_thread(name, call).result(timeout=deadline.remaining_s)

@@ -11,7 +11,7 @@ from adapters.dicom.priority import peek_dicom
 from adapters.hl7v2.decode import decode_hl7v2, looks_like_hl7v2
 from adapters.hl7v2.priority import peek_hl7v2
 from adapters.log import Headers
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import Ecg, Priority
 from schemas.rejection import Reason, Rejected
 
@@ -22,7 +22,7 @@ PRIORITY_HEADER: Final = "ecg-priority"
 _STATED: Final[dict[bytes, Priority]] = {b"STAT": "stat", b"ASAP": "asap", b"ROUTINE": "routine"}
 
 
-def decode(payload: bytes, site: Site) -> Ecg:
+def decode(payload: bytes, site: SiteDefaults) -> Ecg:
     """Decode a record. Raises Rejected, and nothing else, if it is no ECG that can be read safely."""
     if not payload:
         raise Rejected(Reason.PAYLOAD_EMPTY, stage="payload")
@@ -57,7 +57,7 @@ def peek_priority(value: bytes, headers: Headers) -> Priority:
     return "routine"
 
 
-def _decode(payload: bytes, site: Site) -> Ecg:
+def _decode(payload: bytes, site: SiteDefaults) -> Ecg:
     if looks_like_dicom(payload):
         return decode_dicom(payload, site)
     if looks_like_hl7v2(payload):

@@ -7,7 +7,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from adapters.hl7v2.oru.message import Route, build_oru, control_id
-from adapters.mllp.client import MllpClient, Patience
+from adapters.mllp.client import MllpClient, RetryPolicy
 from schemas.finding import Finding
 
 _FORM: Final = "a receiver's URL is mllp://HOST:PORT, or mllps://HOST:PORT for TLS"
@@ -41,7 +41,7 @@ class MllpReceiver:
         self._client.close()
 
 
-def open_receiver(url: str, route: Route, patience: Patience, tls: TlsFiles | None = None) -> MllpReceiver:
+def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | None = None) -> MllpReceiver:
     """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
 
     Raises ReceiverError.
@@ -57,7 +57,7 @@ def open_receiver(url: str, route: Route, patience: Patience, tls: TlsFiles | No
     if parts.scheme == "mllp" and tls is not None:
         raise ReceiverError("TLS files are given, but the receiver's URL is mllp://, not mllps://")
     context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
-    return MllpReceiver(MllpClient(host, port, patience, context), route)
+    return MllpReceiver(MllpClient(host, port, retry, context), route)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydicom.data import get_testdata_file
 
 from adapters.inbound import decode
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from benchmarks.timing import HEAD, machine, measure
 from simulator.edits import real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
@@ -19,7 +19,7 @@ from worker.waveform.measure import measure as measure_ecg
 
 def main() -> None:
     """Print the machine and the table."""
-    site, page = Site(), layout("3x4+II")
+    site, page = SiteDefaults(), layout("3x4+II")
     path = get_testdata_file("waveform_ecg.dcm")
     assert isinstance(path, str)
     dicom = Path(path).read_bytes()

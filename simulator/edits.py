@@ -20,7 +20,7 @@ from scipy.signal import find_peaks, resample_poly, savgol_filter
 from scipy.signal.windows import tukey
 
 from adapters.dicom.decode import decode_dicom
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import INDEPENDENT_LEADS, Ecg, Order, Patient
 from simulator.writers.dicom import derived_uid
 
@@ -45,7 +45,7 @@ def real_ecg() -> Ecg:
     """The resting ECG that pydicom ships: 12 leads, 10 s at 1000 Hz, sinus rhythm at 61 bpm, read as normal."""
     path = get_testdata_file("waveform_ecg.dcm", download=False)
     assert isinstance(path, str), "pydicom is installed without its test files"
-    return decode_dicom(Path(path).read_bytes(), Site())
+    return decode_dicom(Path(path).read_bytes(), SiteDefaults())
 
 
 def retaken(

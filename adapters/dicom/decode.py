@@ -8,7 +8,7 @@ from typing import Final
 from adapters.dicom.data_set import UNREADABLE, DataSet, looks_like_dicom, malformed, read_data_set
 from adapters.dicom.waveform import read_waveform
 from adapters.recording.assemble import Identity, Waveform, assemble
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import Ecg, Order, Patient, Priority, Sex
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason, Rejected
@@ -57,7 +57,7 @@ class DicomEcg:
     notes: tuple[QualityFlag, ...] = ()
 
 
-def decode_dicom(payload: bytes, site: Site) -> Ecg:
+def decode_dicom(payload: bytes, site: SiteDefaults) -> Ecg:
     """Read an ECG object that travels by itself.
 
     Raises Rejected as `read_dicom` and `assemble` do, and `ecg.no_patient` or `ecg.no_time` if it lacks those.

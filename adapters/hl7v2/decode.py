@@ -16,7 +16,7 @@ from adapters.hl7v2.observations import Observations, group_observations
 from adapters.hl7v2.segments import looks_like_hl7v2, split_message
 from adapters.hl7v2.waveform import Recording, has_samples, read_samples
 from adapters.recording.assemble import Identity, assemble
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import Ecg
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason, Rejected
@@ -24,7 +24,7 @@ from schemas.rejection import Reason, Rejected
 __all__ = ["decode_hl7v2", "looks_like_hl7v2"]
 
 
-def decode_hl7v2(payload: bytes, site: Site) -> Ecg:
+def decode_hl7v2(payload: bytes, site: SiteDefaults) -> Ecg:
     """Read one ECG from one message.
 
     Raises Rejected: any `hl7.*` code; `dicom.*` for an object inside; `ecg.*` as `assemble` does, and `ecg.no_patient`,
@@ -75,7 +75,7 @@ def _recording(groups: Sequence[Observations]) -> tuple[Observations, Recording,
 
 
 def _acquired_at(
-    header: Segment, group: Observations, recording: Recording, embedded: DicomEcg | None, site: Site
+    header: Segment, group: Observations, recording: Recording, embedded: DicomEcg | None, site: SiteDefaults
 ) -> tuple[datetime, tuple[QualityFlag, ...]]:
     """OBR-7, else the recording's own start (TIM or OBX-14), else the DICOM object's time."""
     stated = group.obr.text(7) if group.obr is not None else None

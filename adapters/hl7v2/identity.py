@@ -10,7 +10,7 @@ from typing import Final
 
 from adapters.hl7v2.fields import Segment
 from adapters.hl7v2.observations import Observations
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import Order, Patient, Priority, Sex
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason, Rejected
@@ -124,7 +124,7 @@ def _meanings(segment: Segment, number: int) -> Iterable[str]:
 
 
 def read_moment(
-    candidates: Iterable[str | None], message_time: str | None, site: Site
+    candidates: Iterable[str | None], message_time: str | None, site: SiteDefaults
 ) -> tuple[datetime, tuple[QualityFlag, ...]] | None:
     """The first time stamp precise to the minute; None if none is.
 

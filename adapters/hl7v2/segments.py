@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from adapters.hl7v2.text import Delimiters
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.rejection import Reason, Rejected
 
 # Carts send up to 600 measurements, one segment each; everything that is read of a segment costs parser time.
@@ -66,7 +66,7 @@ def looks_like_hl7v2(payload: bytes) -> bool:
     return _OPENING.match(payload[:256].lstrip(FRAMING)) is not None
 
 
-def split_message(payload: bytes, site: Site) -> RawMessage:
+def split_message(payload: bytes, site: SiteDefaults) -> RawMessage:
     """Cut a record into segments. A batch is accepted if it holds one message.
 
     Raises Rejected: `hl7.malformed`, `hl7.encoding`, `hl7.too_complex`, `hl7.two_messages`, `hl7.two_patients`,
@@ -105,7 +105,7 @@ def delimiters_of(header: bytes) -> Delimiters:
     return Delimiters(*declared.decode("ascii"))
 
 
-def _codec(header: bytes, delimiters: Delimiters, site: Site) -> str:
+def _codec(header: bytes, delimiters: Delimiters, site: SiteDefaults) -> str:
     """The character set under which the header names that very set.
 
     A peek at the bytes is not enough: a name in MSH-4 can hold a delimiter as the second half of a character.

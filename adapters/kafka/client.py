@@ -14,7 +14,7 @@ from kafka.errors import KafkaConnectionError as Disconnected
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
 
-from adapters.deadline import Deadline, within
+from adapters.deadline import Deadline, call_with_deadline
 from adapters.kafka.options import ANYWHERE, THIS_MACHINE
 from adapters.log import LogError, LogUnavailable
 
@@ -122,7 +122,7 @@ def ask(deadline: Deadline, question: Callable[[], T]) -> T:
     """The answer to a question that changes nothing, asked again while the brokers are not ready to answer."""
     while True:
         try:
-            return within(deadline, "kafka-ask", question)
+            return call_with_deadline(deadline, "kafka-ask", question)
         except RetriableError:
             if deadline.remaining_s < ASK_PAUSE_S:
                 raise

@@ -21,7 +21,7 @@ from kafka.errors import (
     for_code,
 )
 
-from adapters.deadline import Deadline, within
+from adapters.deadline import Deadline, call_with_deadline
 from adapters.kafka.client import Rights, ask, connect, translated
 from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, theirs
 from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
@@ -208,7 +208,7 @@ def _consumer(settings: dict[str, Any]) -> Iterator[Any]:
 
 def _close(client: Any, deadline: Deadline) -> None:
     with suppress(KafkaError, TimeoutError):  # the process gives the sockets back in the end
-        within(deadline, "kafka-close", client.close)
+        call_with_deadline(deadline, "kafka-close", client.close)
 
 
 def _append(producer: Any, messages: Sequence[Message], deadline: Deadline) -> tuple[tuple[TopicPartition, int], ...]:

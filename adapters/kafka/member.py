@@ -22,7 +22,7 @@ from kafka.errors import (
 )
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
-from adapters.deadline import Deadline, within
+from adapters.deadline import Deadline, call_with_deadline
 from adapters.kafka.client import Rights, connect, translated
 from adapters.kafka.options import MAX_FETCH_BYTES, MAX_RECORD_BYTES, KafkaOptions, Timeouts
 from adapters.kafka.patches import (
@@ -242,7 +242,7 @@ class KafkaMember:
         self._producer.close()
         leave_s = min(CLOSE_LIMIT_S, deadline.remaining_s if deadline else CLOSE_LIMIT_S)
         with suppress(KafkaError, TimeoutError, RuntimeError):  # then the group finds out when the session ends
-            within(
+            call_with_deadline(
                 Deadline(leave_s),
                 "kafka-leave",
                 lambda: self._consumer.close(autocommit=False, timeout_ms=leave_s * 1000 / 2),

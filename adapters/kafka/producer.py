@@ -23,7 +23,7 @@ from kafka.errors import (
     TransactionalIdAuthorizationFailedError,
 )
 
-from adapters.deadline import Deadline, within
+from adapters.deadline import Deadline, call_with_deadline
 from adapters.kafka.client import PatientClient, Rights, connect, denied, translated
 from adapters.kafka.options import MAX_RECORD_BYTES, Timeouts
 from adapters.log import Fenced, LogError, LogUnavailable, Message, PublishFailed
@@ -103,7 +103,9 @@ class TransactionalProducer:
         producer, started = self._producer, time.monotonic()
         deadline = Deadline(self._timeouts.publish_s)
         try:
-            within(deadline, "kafka-publish", lambda: _transact(producer, messages, offsets, group, deadline))
+            call_with_deadline(
+                deadline, "kafka-publish", lambda: _transact(producer, messages, offsets, group, deadline)
+            )
         except FencedInstanceIdError:
             self._fenced = True
             self._discard()

@@ -1,7 +1,7 @@
 """HL7 messages over TCP (MLLP release 1): one kept connection, each message acknowledged before the next.
 
 A message is safe when an acknowledgement names its control id (MSA-2) and accepts it (MSA-1). Until then it is sent
-again, within the bounds of `Patience`, always with the same control id, by which a receiver can tell a repetition.
+again, within the bounds of `RetryPolicy`, always with the same control id, by which a receiver can tell a repetition.
 Connections that cannot be made count against the time only: they say nothing about the message.
 """
 
@@ -29,38 +29,38 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long and how often a message is tried.
 
-    `sends` bounds how often it is sent, `total_s` all of it together, waiting included. Between two tries lies a pause
+    `max_sends` bounds how often it is sent, `total_s` all of it together, waiting included. Between two tries lies a pause
     that doubles from `backoff_s` up to `longest_backoff_s`.
     """
 
     connect_s: float = 10.0
     ack_s: float = 30.0
-    sends: int = 5
+    max_sends: int = 5
     total_s: float = 900.0
     backoff_s: float = 1.0
     longest_backoff_s: float = 30.0
 
-    def pause_s(self, control_id: str, tries: int) -> float:
+    def pause_s(self, control_id: str, attempts: int) -> float:
         """The pause after this many tries: half to all of the doubled time, as the control id decides.
 
         Several senders that lost the same receiver thus return at different moments, and a test knows when.
         """
-        full_s = min(self.longest_backoff_s, self.backoff_s * 2.0 ** min(tries - 1, 30))
-        draw = hashlib.sha256(f"{control_id}:{tries}".encode()).digest()[0] / 255
+        full_s = min(self.longest_backoff_s, self.backoff_s * 2.0 ** min(attempts - 1, 30))
+        draw = hashlib.sha256(f"{control_id}:{attempts}".encode()).digest()[0] / 255
         return full_s * (0.5 + draw / 2)
 
 
 class MllpClient:
     """Sends messages to one receiver. `send` belongs to one thread; `close` may come from another and ends it.
 
-    A connection that is just being made is not interrupted: `close` can take as long as `Patience.connect_s`.
+    A connection that is just being made is not interrupted: `close` can take as long as `RetryPolicy.connect_s`.
     """
 
-    def __init__(self, host: str, port: int, patience: Patience, tls: ssl.SSLContext | None = None) -> None:
-        self._host, self._port, self._patience, self._tls = host, port, patience, tls
+    def __init__(self, host: str, port: int, retry: RetryPolicy, tls: ssl.SSLContext | None = None) -> None:
+        self._host, self._port, self._retry, self._tls = host, port, retry, tls
         self._connection: socket.socket | None = None
         self._sending = Lock()
         self._closed = Event()
@@ -68,7 +68,7 @@ class MllpClient:
     def send(self, message: bytes, control_id: str) -> None:
         """Return once the receiver accepted the message. Raises Undelivered, in bounded time."""
         with self._sending:
-            self._send(framed(message), control_id, Deadline(self._patience.total_s))
+            self._send(framed(message), control_id, Deadline(self._retry.total_s))
 
     def close(self) -> None:
         """End the connection, and a `send` that is under way."""
@@ -81,10 +81,10 @@ class MllpClient:
             self._disconnect()
 
     def _send(self, frame: bytes, control_id: str, deadline: Deadline) -> None:
-        sends = tries = 0
+        sends = attempts = 0
         answer: Ack | None = None
         while True:
-            tries += 1
+            attempts += 1
             try:
                 connection = self._connected(deadline)
                 sends += 1
@@ -95,9 +95,9 @@ class MllpClient:
             except (OSError, FramingError) as error:  # TimeoutError and every TLS error are OSErrors
                 self._disconnect()
                 _log.warning(f"no acknowledgement: {type(error).__name__}")
-            pause_s = self._patience.pause_s(control_id, tries)
+            pause_s = self._retry.pause_s(control_id, attempts)
             final = answer is not None and answer.refusal in _FINAL
-            if final or sends >= self._patience.sends or deadline.remaining_s <= pause_s or self._closed.wait(pause_s):
+            if final or sends >= self._retry.max_sends or deadline.remaining_s <= pause_s or self._closed.wait(pause_s):
                 raise _undelivered(sends, answer)
 
     def _connected(self, deadline: Deadline) -> socket.socket:
@@ -105,7 +105,7 @@ class MllpClient:
         if self._connection is not None and _is_open(self._connection):
             return self._connection
         self._disconnect()
-        timeout_s = max(0.001, min(self._patience.connect_s, deadline.remaining_s))
+        timeout_s = max(0.001, min(self._retry.connect_s, deadline.remaining_s))
         connection = socket.create_connection((self._host, self._port), timeout_s)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -124,7 +124,7 @@ class MllpClient:
 
     def _exchange(self, connection: socket.socket, frame: bytes, control_id: str, deadline: Deadline) -> Ack:
         """Send, and wait for this message's acknowledgement; those of others are late ones, and ignored."""
-        waiting = Deadline(min(self._patience.ack_s, deadline.remaining_s))
+        waiting = Deadline(min(self._retry.ack_s, deadline.remaining_s))
         connection.settimeout(max(0.001, waiting.remaining_s))
         connection.sendall(frame)
         reader = FrameReader()

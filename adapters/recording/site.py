@@ -11,7 +11,7 @@ ZONE_ASSUMED: Final = QualityFlag(lead=None, problem="time_zone_assumed")
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SiteDefaults:
     """Defaults for what a record leaves out. `charset` is a Python codec name, or None for UTF-8 only."""
 
     zone: ZoneInfo = ZoneInfo("UTC")

@@ -10,7 +10,7 @@ import typer
 
 from adapters.hl7v2.oru.message import Route
 from adapters.log import LogError
-from adapters.mllp.client import Patience
+from adapters.mllp.client import RetryPolicy
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
 from cli import options
 from cli.settings import Settings, SettingsError
@@ -64,10 +64,12 @@ def _receiver(settings: Settings) -> MllpReceiver:
         settings.deliver_receiving_facility,
         settings.deliver_processing_id,
     )
-    patience = Patience(ack_s=settings.deliver_ack_s, sends=settings.deliver_sends, total_s=settings.deliver_total_s)
+    retry = RetryPolicy(
+        ack_s=settings.deliver_ack_s, max_sends=settings.deliver_sends, total_s=settings.deliver_total_s
+    )
     files = TlsFiles(settings.deliver_ca_file, settings.deliver_certificate_file, settings.deliver_key_file)
     try:
-        return open_receiver(settings.deliver_to, route, patience, files if files != TlsFiles() else None)
+        return open_receiver(settings.deliver_to, route, retry, files if files != TlsFiles() else None)
     except ReceiverError as error:
         raise SettingsError(str(error)) from None
 

@@ -33,7 +33,7 @@ def opened_data(stated: str, bundle: "ModelBundle", zone: str) -> "DataSet":
     from zoneinfo import ZoneInfo
 
     from adapters.inbound import decode
-    from adapters.recording.site import Site
+    from adapters.recording.site import SiteDefaults
     from training.data.sources import open_data
 
-    return open_data(stated, layout_of(bundle), functools.partial(decode, site=Site(ZoneInfo(zone), None)))
+    return open_data(stated, layout_of(bundle), functools.partial(decode, site=SiteDefaults(ZoneInfo(zone), None)))

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from adapters.inbound import decode, peek_priority
 from adapters.log import Record
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from cli.settings import Settings
 from cli.wiring.model import model_layout
 from schemas.ecg import Ecg, Priority
@@ -29,7 +29,7 @@ ENGINE_CLOSE_S: Final = 2.0
 
 def decoder(settings: Settings) -> Callable[[bytes], Ecg]:
     """The decoder of every inbound format, for this site; can be sent to other processes."""
-    return functools.partial(decode, site=Site(ZoneInfo(settings.site_zone), settings.site_charset))
+    return functools.partial(decode, site=SiteDefaults(ZoneInfo(settings.site_zone), settings.site_charset))
 
 
 def priority(record: Record) -> Priority:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from adapters.inbound import decode
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from cli import output
-from cli.commands.simulate import Site as SiteName
+from cli.commands.simulate import SiteDefaults as SiteName
 from cli.commands.simulate import simulate
 from tests.cli.test_files import in_process
 
@@ -30,7 +30,7 @@ def test_every_file_is_an_ecg_with_a_line_of_truth(written: Path) -> None:
         "na", "chapter7", "pcd", "ed_dicom", "dicom_12_lead", "dicom_general",
     ]  # fmt: skip
     for truth in truths:
-        decoded = decode((written / truth["file"]).read_bytes(), Site())
+        decoded = decode((written / truth["file"]).read_bytes(), SiteDefaults())
         assert decoded.patient.id == f"PB4-{truth['index']:06d}"
         assert truth["verdict"] in {"ischemic", "non_ischemic", "no_t_wave_inversion"}
         assert (truth["site"], truth["seed"]) == ("B", 4)

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.inbound import decode
 from adapters.log import Record
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.rejection import Rejection
 from tests.faults.kinds import REJECTED, Kind, message_id
 from tests.faults.payloads import ORDINARY, draw, payload
@@ -16,7 +16,7 @@ from worker.pipeline import prepare
 from worker.prepared import Case
 from worker.provenance import ecg_digest
 
-DECODE = functools.partial(decode, site=Site())
+DECODE = functools.partial(decode, site=SiteDefaults())
 
 
 def prepared(kind: Kind, number: int) -> Case | Rejection:

@@ -10,7 +10,7 @@ from adapters.inbound import MAX_PAYLOAD_BYTES, decode
 from adapters.log import LogError, Message
 from adapters.log_limits import MAX_VALUE_BYTES
 from adapters.open_log import open_log
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejection
 from tests.contract.worker import joined, poll_until
@@ -24,7 +24,7 @@ FAR_TOO_LARGE = MAX_PAYLOAD_BYTES + 4 * 1024 * 1024
 
 
 def _decode(payload: bytes) -> Ecg:
-    return decode(payload, Site())
+    return decode(payload, SiteDefaults())
 
 
 def test_the_largest_record_goes_through_and_a_larger_one_is_refused_to_its_writer(kafka_url: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from adapters.hl7v2.decode import decode_hl7v2
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import INDEPENDENT_LEADS, Ecg
 from schemas.rejection import Reason, Rejected
 
@@ -15,7 +15,7 @@ CODES = {
     "I": 131329, "II": 131330, "V1": 131331, "V2": 131332, "V3": 131333, "V4": 131334, "V5": 131335, "V6": 131336,
 }  # fmt: skip
 SAMPLING_HZ = 250
-SITE = Site()
+SITE = SiteDefaults()
 
 MSH = r"MSH|^~\&|CART|WARD|ECGW|HOSP|20260323091200-0500||ORU^R01^ORU_R01|M1|P|2.5.1||||||UNICODE UTF-8"
 PID = "PID|1||123^^^HOSP^MR||DOE^JANE||19580401|F"
@@ -54,11 +54,11 @@ def message(
     return "\r".join([msh, pid, obr, *before, *results]) + "\r"
 
 
-def decoded(text: str | bytes, site: Site = SITE) -> Ecg:
+def decoded(text: str | bytes, site: SiteDefaults = SITE) -> Ecg:
     return decode_hl7v2(text.encode() if isinstance(text, str) else text, site)
 
 
-def refused(text: str | bytes, site: Site = SITE) -> Reason:
+def refused(text: str | bytes, site: SiteDefaults = SITE) -> Reason:
     """Why the message is rejected; the exception has no other one behind it that could quote the message."""
     with pytest.raises(Rejected) as caught:
         decoded(text, site)

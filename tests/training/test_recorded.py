@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from adapters.inbound import decode
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from simulator.generate import simulate
 from simulator.hospital import A
 from simulator.writers.files import write_in_turn
@@ -17,7 +17,7 @@ from worker.picture.layout import layout
 from worker.verdict.grounding import ground
 
 FORM = layout("3x4", 448, 196)
-DECODE = functools.partial(decode, site=Site(ZoneInfo("UTC"), None))
+DECODE = functools.partial(decode, site=SiteDefaults(ZoneInfo("UTC"), None))
 
 
 @pytest.fixture(scope="module")

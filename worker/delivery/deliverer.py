@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from pydantic import ValidationError
 
-from adapters.deadline import beside
+from adapters.deadline import run_in_thread
 from adapters.log import Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Finding, RecordRef
@@ -154,7 +154,7 @@ class Deliverer:
         if finding is None or batch[-1].place in self._settled:
             self._publish(batch)
         else:
-            self._delivering = batch, beside("deliver", lambda: self._deliver(finding))
+            self._delivering = batch, run_in_thread("deliver", lambda: self._deliver(finding))
 
     def _next_batch(self) -> list[Read]:
         """Everything up to the next flagged finding: what needs no delivery is passed by with it."""
@@ -195,7 +195,7 @@ class Deliverer:
         # In order of reading, so that of several offsets of one partition the last counts.
         positions = {read.record.topic_partition: Position(read.record.offset + 1) for read in ours}
         messages = [self._seal(read, rejection) for read in ours if (rejection := self._settled.get(read.place))]
-        self._publishing = ours, beside("publish", lambda: self._member.publish(messages, positions))
+        self._publishing = ours, run_in_thread("publish", lambda: self._member.publish(messages, positions))
 
     def _end_publish(self) -> None:
         """Take note of a transaction that ended; after a failed one begin again from the committed positions."""

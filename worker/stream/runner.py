@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
-from adapters.deadline import beside
+from adapters.deadline import run_in_thread
 from adapters.log import Member, Message, Polled, PublishFailed, TopicPartition
 from schemas.finding import Finding
 from schemas.rejection import Rejection
@@ -200,7 +200,7 @@ class Runner:
             self._member.publish(messages, positions)
             return time.monotonic() - began
 
-        self._publishing = batch, beside("publish", publish)
+        self._publishing = batch, run_in_thread("publish", publish)
 
     def _due(self) -> bool:
         """Whether a transaction should begin: enough results, an old one, or one that somebody waits for."""

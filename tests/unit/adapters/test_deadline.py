@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from adapters.deadline import Deadline, beside, within
+from adapters.deadline import Deadline, call_with_deadline, run_in_thread
 
 
 def test_the_result_of_a_call_in_time_is_returned() -> None:
-    assert within(Deadline(10), "quick", lambda: 42) == 42
+    assert call_with_deadline(Deadline(10), "quick", lambda: 42) == 42
 
 
 def test_the_error_of_a_call_in_time_is_raised() -> None:
@@ -19,13 +19,13 @@ def test_the_error_of_a_call_in_time_is_raised() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        within(Deadline(10), "failing", fail)
+        call_with_deadline(Deadline(10), "failing", fail)
 
 
 def test_a_call_that_does_not_end_is_given_up() -> None:
     release = threading.Event()
     with pytest.raises(TimeoutError):
-        within(Deadline(0.01), "hanging", release.wait)
+        call_with_deadline(Deadline(0.01), "hanging", release.wait)
     release.set()
 
 
@@ -44,7 +44,7 @@ def test_a_call_that_was_cancelled_in_time_is_never_made(monkeypatch: pytest.Mon
     begun: list[Callable[[], None]] = []
     monkeypatch.setattr(threading.Thread, "start", lambda thread: begun.append(thread.run))
     made: list[str] = []
-    outcome = beside("late", lambda: made.append("call"))
+    outcome = run_in_thread("late", lambda: made.append("call"))
     assert outcome.cancel()
     begun[0]()
     assert made == []

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from adapters.dicom.decode import decode_dicom
 from adapters.recording.assemble import Identity, Waveform, assemble
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import LEADS, Ecg, Order, Patient
 from schemas.rejection import Rejected
 from simulator.edits import (
@@ -207,7 +207,7 @@ def test_a_recording_can_be_retaken_for_another_patient_and_time() -> None:
 
 def test_an_edited_ecg_travels_as_dicom() -> None:
     after = invert_t_waves(real_ecg(), ANTERIOR, depth_mv=0.4)
-    found = decode_dicom(write_dicom(after), Site())
+    found = decode_dicom(write_dicom(after), SiteDefaults())
     assert found.message_id == after.message_id
     np.testing.assert_allclose(found.samples_uv, after.samples_uv, atol=0.63)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adapters.inbound import decode
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import LEADS, Ecg
 from simulator import hospital
 from simulator.clinical_text import CONTRADICTORY_RATE, MIXED_RATE, draw_text
@@ -242,7 +242,7 @@ def test_a_written_ecg_decodes_to_the_same(place: int) -> None:
     for ecg, _ in [*first(3), *first(3, hospital.B)]:
         written = write_in_turn(ecg, place)
         assert written.form == FORMS[place]
-        decoded = decode(written.payload, Site())
+        decoded = decode(written.payload, SiteDefaults())
         assert decoded.leads == ecg.leads
         assert np.abs(decoded.samples_uv - ecg.samples_uv).max() <= half_a_count_uv * 1.01
         assert (decoded.patient, decoded.acquired_at) == (ecg.patient, ecg.acquired_at)

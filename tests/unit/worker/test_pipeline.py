@@ -11,7 +11,7 @@ from pydicom.data import get_testdata_file
 
 from adapters.inbound import decode
 from adapters.log import Record
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.finding import EngineRef, Finding, ModelRef
 from schemas.rejection import Reason, Rejection
 from simulator.edits import invert_t_waves, real_ecg, resample
@@ -47,7 +47,7 @@ def read(payload: bytes, answer: Answer | None = None) -> Finding | Rejection:
 
 
 def read_record(record: Record, answer: Answer | None = None) -> Finding | Rejection:
-    prepared = prepare(record, functools.partial(decode, site=Site()), SMALL)
+    prepared = prepare(record, functools.partial(decode, site=SiteDefaults()), SMALL)
     if isinstance(prepared, Rejection):
         return prepared
     return conclude(prepared, answer or say("T wave inversion in V2.") if prepared.question else None, READER)
@@ -177,7 +177,7 @@ def test_any_mutation_ends_as_one_result(seed: bytes, data: st.DataObject) -> No
 
 
 def test_a_case_is_light_enough_to_travel_between_processes(inverted: bytes) -> None:
-    case = prepare(Record("files", 0, 0, None, None, inverted), functools.partial(decode, site=Site()), SMALL)
+    case = prepare(Record("files", 0, 0, None, None, inverted), functools.partial(decode, site=SiteDefaults()), SMALL)
     assert isinstance(case, Case)
     import pickle
 

@@ -16,7 +16,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from adapters.dicom.decode import GENERAL_ECG, TWELVE_LEAD_ECG, decode_dicom, looks_like_dicom, read_dicom
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.ecg import INDEPENDENT_LEADS, LEADS, Ecg, Filters, Order, Patient
 from simulator.edits import retaken, scale
 from simulator.writers.dicom import write_dicom
@@ -30,7 +30,7 @@ from tests.support.dicom_objects import (
     small_object,
 )
 
-SITE = Site()
+SITE = SiteDefaults()
 QUANTUM_UV = 1.25
 
 
@@ -45,7 +45,7 @@ def assert_same_signal(ecg: Ecg, other: Ecg, limit_uv: float = QUANTUM_UV / 2 + 
 
 def test_a_real_object_is_read_as_pydicom_reads_it() -> None:
     path = Path(str(get_testdata_file("waveform_ecg.dcm", download=False)))
-    ecg = decode_dicom(path.read_bytes(), Site(zone=ZoneInfo("Europe/Rome")))
+    ecg = decode_dicom(path.read_bytes(), SiteDefaults(zone=ZoneInfo("Europe/Rome")))
     np.testing.assert_array_equal(ecg.samples_uv, dcmread(path).waveform_array(0).T)
     assert (ecg.format, ecg.sampling_hz, ecg.duration_s, ecg.derived_leads) == ("dicom", 1000.0, 10.0, ())
     assert ecg.message_id == "1.3.6.1.4.1.20029.40.20130125105919.5407.1.1"
@@ -317,7 +317,7 @@ def test_acquisition_time(written: str, offset: str, content: str, expected: str
         ds.AcquisitionDateTime, ds.TimezoneOffsetFromUTC = written, offset
         ds.ContentDate, _, ds.ContentTime = content.partition(" ")
 
-    found = decode_dicom(changed(set_time), Site(zone=ZoneInfo("Europe/Berlin")))
+    found = decode_dicom(changed(set_time), SiteDefaults(zone=ZoneInfo("Europe/Berlin")))
     assert found.acquired_at == datetime.fromisoformat(expected)
     assert {note.problem for note in found.notes} == noted
 

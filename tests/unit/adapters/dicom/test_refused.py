@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from adapters.dicom.data_set import MAX_ELEMENTS, MAX_INFLATED_BYTES, read_data_set
 from adapters.dicom.decode import decode_dicom, looks_like_dicom
 from adapters.dicom.waveform import MAX_CHANNELS, MAX_SAMPLES
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.rejection import Reason, Rejected
 from simulator.writers.dicom import write_dicom
 from tests.support.dicom_objects import (
@@ -29,7 +29,7 @@ from tests.support.dicom_objects import (
     small_object,
 )
 
-SITE = Site()
+SITE = SiteDefaults()
 EXPLICIT = b"1.2.840.10008.1.2.1\0"
 WAVEFORM_SEQUENCE = b"\x00\x54\x00\x01SQ\0\0"
 

@@ -1,7 +1,7 @@
 import pytest
 
 from adapters.hl7v2.segments import MAX_FIELDS, MAX_LINES, MAX_SEGMENTS, looks_like_hl7v2, split_message
-from adapters.recording.site import Site
+from adapters.recording.site import SiteDefaults
 from schemas.rejection import Reason
 from tests.support.hl7_messages import MSH, PID, RATE, SITE, arrays, decoded, message, refused
 
@@ -143,7 +143,7 @@ def test_without_msh_18_the_site_decides_and_nothing_is_guessed(absent: str) -> 
     text = message(before=["NTE|1||Übelkeit"]).replace("UNICODE UTF-8", absent)
     assert decoded(text.encode()).order.clinical_texts == ("Übelkeit",)
     assert refused(text.encode("latin-1")) is Reason.HL7_ENCODING
-    assert decoded(text.encode("latin-1"), Site(charset="latin-1")).order.clinical_texts == ("Übelkeit",)
+    assert decoded(text.encode("latin-1"), SiteDefaults(charset="latin-1")).order.clinical_texts == ("Übelkeit",)
 
 
 def test_too_many_segments_fields_or_lines_are_rejected_before_parsing() -> None:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.hl7v2.oru.message import Route
-from adapters.mllp.client import MllpClient, Patience
+from adapters.mllp.client import MllpClient, RetryPolicy
 from adapters.mllp.framing import MAX_ACK_BYTES, Ack, FrameReader, FramingError, framed, read_ack
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
 from schemas.delivery import DeliveryReason, Undelivered
@@ -22,24 +22,24 @@ from tests.support.flagged import flagged
 from tests.support.mllp_peer import Answer, Peer, ack, hangs_up, peer, says, silence
 
 MESSAGE = b"MSH|^~\\&|A||B||20260303||ORU^R01|C1|P|2.5.1\rPID|1||4711\r"
-QUICK = Patience(connect_s=2, ack_s=2, sends=3, total_s=10, backoff_s=0.001)
-HASTY = Patience(connect_s=2, ack_s=0.05, sends=2, total_s=10, backoff_s=0.001)
+QUICK = RetryPolicy(connect_s=2, ack_s=2, max_sends=3, total_s=10, backoff_s=0.001)
+HASTY = RetryPolicy(connect_s=2, ack_s=0.05, max_sends=2, total_s=10, backoff_s=0.001)
 
 
 @contextmanager
-def client(port: int, patience: Patience = QUICK, tls: ssl.SSLContext | None = None) -> Iterator[MllpClient]:
-    with closing(MllpClient("127.0.0.1", port, patience, tls)) as opened:
+def client(port: int, retry: RetryPolicy = QUICK, tls: ssl.SSLContext | None = None) -> Iterator[MllpClient]:
+    with closing(MllpClient("127.0.0.1", port, retry, tls)) as opened:
         yield opened
 
 
-def send(to: Peer, patience: Patience = QUICK) -> None:
-    with client(to.port, patience) as sender:
+def send(to: Peer, retry: RetryPolicy = QUICK) -> None:
+    with client(to.port, retry) as sender:
         sender.send(MESSAGE, "C1")
 
 
-def failure(*answers: Answer, patience: Patience = QUICK) -> Undelivered:
+def failure(*answers: Answer, retry: RetryPolicy = QUICK) -> Undelivered:
     with peer(*answers) as receiver, pytest.raises(Undelivered) as caught:
-        send(receiver, patience)
+        send(receiver, retry)
     return caught.value
 
 
@@ -194,7 +194,7 @@ def test_silence_ends_in_a_new_connection_and_then_in_giving_up() -> None:
     ids=["hangs up", "broken frame", "endless", "for another message", "for none", "noise"],
 )
 def test_what_is_no_acknowledgement_is_like_none(answer: Answer) -> None:
-    assert failure(answer, patience=HASTY).args == (DeliveryReason.RECEIVER_NO_ACK, 2, None, None)
+    assert failure(answer, retry=HASTY).args == (DeliveryReason.RECEIVER_NO_ACK, 2, None, None)
 
 
 def test_a_message_that_was_lost_with_its_connection_is_sent_again() -> None:
@@ -204,7 +204,7 @@ def test_a_message_that_was_lost_with_its_connection_is_sent_again() -> None:
 
 
 def test_a_connection_that_died_between_two_messages_is_replaced_before_sending() -> None:
-    once = Patience(connect_s=2, ack_s=2, sends=1)
+    once = RetryPolicy(connect_s=2, ack_s=2, max_sends=1)
     with peer(says("AA")) as receiver, client(receiver.port, once) as sender:
         sender.send(MESSAGE, "C1")
         receiver.hang_up()
@@ -218,14 +218,14 @@ def closed_port() -> int:
 
 
 def test_a_receiver_that_is_not_there_is_waited_for_until_the_time_is_up() -> None:
-    patience = Patience(sends=1, total_s=0.1, backoff_s=0.01)
-    with client(closed_port(), patience) as sender, pytest.raises(Undelivered) as caught:
+    retry = RetryPolicy(max_sends=1, total_s=0.1, backoff_s=0.01)
+    with client(closed_port(), retry) as sender, pytest.raises(Undelivered) as caught:
         sender.send(MESSAGE, "C1")
     assert caught.value.args == (DeliveryReason.RECEIVER_UNREACHABLE, 0, None, None)
 
 
 def test_closing_ends_a_wait_for_an_acknowledgement() -> None:
-    with peer(silence) as receiver, client(receiver.port, Patience(ack_s=60)) as sender:
+    with peer(silence) as receiver, client(receiver.port, RetryPolicy(ack_s=60)) as sender:
 
         def close_when_sent() -> None:
             receiver.wait_for(lambda: len(receiver.messages) == 1)
@@ -238,7 +238,7 @@ def test_closing_ends_a_wait_for_an_acknowledgement() -> None:
 
 
 def test_closing_ends_a_pause_between_two_tries() -> None:
-    with peer(says("AE")) as receiver, client(receiver.port, Patience(backoff_s=60)) as sender:
+    with peer(says("AE")) as receiver, client(receiver.port, RetryPolicy(backoff_s=60)) as sender:
 
         def close_when_sent() -> None:
             receiver.wait_for(lambda: len(receiver.messages) == 1)
@@ -251,11 +251,11 @@ def test_closing_ends_a_pause_between_two_tries() -> None:
 
 @given(st.text(), st.integers(1, 10_000))
 def test_pauses_double_up_to_a_bound_and_differ_between_messages(control_id: str, tries: int) -> None:
-    patience = Patience(backoff_s=1, longest_backoff_s=30)
+    retry = RetryPolicy(backoff_s=1, longest_backoff_s=30)
     full_s = min(30, 2 ** min(tries - 1, 10))
-    assert full_s / 2 <= patience.pause_s(control_id, tries) <= full_s
-    assert patience.pause_s(control_id, tries) == patience.pause_s(control_id, tries)
-    assert len({patience.pause_s(f"{control_id}{other}", tries) for other in range(20)}) > 10
+    assert full_s / 2 <= retry.pause_s(control_id, tries) <= full_s
+    assert retry.pause_s(control_id, tries) == retry.pause_s(control_id, tries)
+    assert len({retry.pause_s(f"{control_id}{other}", tries) for other in range(20)}) > 10
 
 
 def test_nothing_that_a_receiver_says_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -290,8 +290,8 @@ def tls_peer(files: TlsFiles) -> Iterator[Peer]:
         yield receiver
 
 
-def receiver_at(url: str, tls: TlsFiles | None = None, patience: Patience = QUICK) -> MllpReceiver:
-    return open_receiver(url, Route(), patience, tls)
+def receiver_at(url: str, tls: TlsFiles | None = None, retry: RetryPolicy = QUICK) -> MllpReceiver:
+    return open_receiver(url, Route(), retry, tls)
 
 
 def test_findings_go_over_tls_with_both_sides_known(certificate: TlsFiles) -> None:
@@ -304,10 +304,10 @@ def test_findings_go_over_tls_with_both_sides_known(certificate: TlsFiles) -> No
 
 
 def test_a_receiver_with_an_unknown_certificate_gets_nothing(certificate: TlsFiles) -> None:
-    patience = Patience(total_s=0.2, backoff_s=0.05)
+    retry = RetryPolicy(total_s=0.2, backoff_s=0.05)
     with tls_peer(certificate) as listening:
         url = f"mllps://127.0.0.1:{listening.port}"
-        with closing(receiver_at(url, None, patience)) as receiver, pytest.raises(Undelivered) as caught:
+        with closing(receiver_at(url, None, retry)) as receiver, pytest.raises(Undelivered) as caught:
             receiver.deliver(flagged())
         assert caught.value.reason is DeliveryReason.RECEIVER_UNREACHABLE
         assert listening.messages == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.deadline import Deadline, beside
+from adapters.deadline import Deadline, run_in_thread
 from adapters.log import Message, Polled, Position, PublishFailed, Record, TopicPartition
 from schemas.ecg import Priority
 from schemas.finding import Finding
@@ -172,7 +172,7 @@ def test_a_transaction_that_has_not_begun_is_given_up_when_partitions_change_han
     def late(name: str, call: Callable[[], Any]) -> Future[Any]:
         """Never comes to its first call."""
         begun.append(name)
-        return Future() if len(begun) == 1 else beside(name, call)
+        return Future() if len(begun) == 1 else run_in_thread(name, call)
 
     monkeypatch.setattr(runner_module, "beside", late)
     stop = Stop(grace_s=8)
