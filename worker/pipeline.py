@@ -30,9 +30,9 @@ from worker.engine.question import Answer
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
 from worker.picture.raster import image_digest, render
-from worker.prepared import Case
+from worker.prepared import PreparedEcg
 from worker.provenance import VERSION, ModelIdentity, ecg_digest, finding_id
-from worker.redrive_headers import redrive_of
+from worker.redrive_headers import read_redrive
 from worker.verdict.assessment import assess
 from worker.verdict.flag import decide
 from worker.verdict.grounding import ground
@@ -40,7 +40,7 @@ from worker.verdict.screening import screen
 from worker.waveform.measure import measure
 
 
-def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> Case | Rejection:
+def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> PreparedEcg | Rejection:
     """Everything that can be said of a record before the model is asked, or why nothing can be said."""
     try:
         with _stage("decode"):
@@ -53,7 +53,7 @@ def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> C
             image = render(ecg, layout) if screening.verdict is None else None
     except Rejected as rejected:
         return reject(record, rejected)
-    return Case(
+    return PreparedEcg(
         source=_source(record, ecg),
         ecg_digest=ecg_digest(ecg),
         patient=PatientRef(id=ecg.patient.id, assigner=ecg.patient.assigner),
@@ -70,34 +70,34 @@ def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> C
     )
 
 
-def conclude(case: Case, answer: Answer | None, model_identity: ModelIdentity) -> Finding:
+def conclude(prepared: PreparedEcg, answer: Answer | None, model_identity: ModelIdentity) -> Finding:
     """The finding: the answer held against the waveform, the verdict, and whether to alert somebody."""
-    reasoning = ground(answer.text, case.measurements) if answer else None
-    assessment = assess(case.screening, answer, reasoning, model_identity.threshold)
+    reasoning = ground(answer.text, prepared.measurements) if answer else None
+    assessment = assess(prepared.screening, answer, reasoning, model_identity.threshold)
     flag = decide(
         assessment,
         reasoning,
-        case.quality,
-        case.measurements.t_wave_inversion,
+        prepared.quality,
+        prepared.measurements.t_wave_inversion,
         model_identity.model,
-        patient=case.patient,
-        encounter=case.encounter,
-        ecg=case.ecg,
-        ordered=case.priority,
+        patient=prepared.patient,
+        encounter=prepared.encounter,
+        ecg=prepared.ecg,
+        ordered=prepared.priority,
     )
     return Finding(
-        finding_id=finding_id(case.ecg_digest, model_identity.model.digest),
-        source=case.source,
-        patient=case.patient,
-        encounter=case.encounter,
-        order=case.order,
-        ecg=case.ecg,
-        quality=_with_answer_flags(case.quality, answer),
-        measurements=case.measurements,
+        finding_id=finding_id(prepared.ecg_digest, model_identity.model.digest),
+        source=prepared.source,
+        patient=prepared.patient,
+        encounter=prepared.encounter,
+        order=prepared.order,
+        ecg=prepared.ecg,
+        quality=_with_answer_flags(prepared.quality, answer),
+        measurements=prepared.measurements,
         assessment=assessment,
         reasoning=reasoning,
         flag=flag,
-        provenance=_provenance(case, answer, model_identity),
+        provenance=_provenance(prepared, answer, model_identity),
     )
 
 
@@ -135,7 +135,7 @@ def _source(record: Record, ecg: Ecg | None) -> Source:
         format=ecg.format if ecg else None,
         message_id=ecg.message_id if ecg else None,
         sha256=hashlib.sha256(record.value).hexdigest(),
-        redrive=redrive_of(record),
+        redrive=read_redrive(record),
     )
 
 
@@ -160,12 +160,12 @@ def _with_answer_flags(quality: Quality, answer: Answer | None) -> Quality:
     return quality.model_copy(update={"flags": quality.flags + flags})
 
 
-def _provenance(case: Case, answer: Answer | None, model_identity: ModelIdentity) -> Provenance:
+def _provenance(prepared: PreparedEcg, answer: Answer | None, model_identity: ModelIdentity) -> Provenance:
     return Provenance(
         model=model_identity.model,
         untrained=model_identity.model.training == "untrained",
         prompt_digest=model_identity.prompt_digest if answer else None,
-        render=RenderRef(layout=model_identity.layout, digest=case.image_digest),
+        render=RenderRef(layout=model_identity.layout, digest=prepared.image_digest),
         engine=model_identity.engine if answer else None,
         worker_version=VERSION,
         fingerprint=model_identity.fingerprint,

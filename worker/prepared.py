@@ -13,7 +13,7 @@ from worker.verdict.screening import Screening
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class PreparedEcg:
     """Everything a finding says but the answer. `image` is None when the question does not apply."""
 
     source: Source

@@ -1,7 +1,7 @@
 """How a record says that it was put back after a rejection: two headers, written here and read here.
 
 Whoever may write on the inbound topic may write these headers, with anything in them. They count only if they are what
-`put_back` writes and could be true; otherwise the record is one that was never put back. Nothing but numbers gets out
+`redriven_message` writes and could be true; otherwise the record is one that was never put back. Nothing but numbers gets out
 of them: the topic has to be the record's own.
 """
 
@@ -21,7 +21,7 @@ _MAX_PARTITION: Final = 2**31 - 1
 _MAX_OFFSET: Final = 2**63 - 1
 
 
-def redrive_of(record: Record) -> Redrive | None:
+def read_redrive(record: Record) -> Redrive | None:
     """What the record's headers say of an earlier rejection; None if they say nothing, or nothing to be believed."""
     own_topic = f"{record.topic}/".encode()
     stated, count = _only(record, OF_HEADER), _only(record, COUNT_HEADER)
@@ -40,14 +40,14 @@ def redrive_of(record: Record) -> Redrive | None:
 
 def next_redrive(record: Record) -> Redrive:
     """What the record will say if it is put back now."""
-    last = redrive_of(record)
+    last = read_redrive(record)
     if last is None:
         of = RecordRef(topic=record.topic, partition=record.partition, offset=record.offset)
         return Redrive(of=of, count=1)
     return Redrive(of=last.of, count=last.count + 1)
 
 
-def put_back(record: Record, redrive: Redrive) -> Message:
+def redriven_message(record: Record, redrive: Redrive) -> Message:
     """The record as it goes on its topic again: its own key, value and headers, and where it came from."""
     first = f"{redrive.of.topic}/{redrive.of.partition}/{redrive.of.offset}"
     kept = tuple(header for header in record.headers if header[0] not in (OF_HEADER, COUNT_HEADER))

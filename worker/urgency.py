@@ -24,34 +24,34 @@ def rank(read_at_s: float, priority: Priority) -> float:
     return read_at_s - HEAD_START_S[priority]
 
 
-class Line(Generic[T]):
+class UrgencyQueue(Generic[T]):
     """Things that wait, by rank; in the order of coming where ranks are equal."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
-        self._came = 0
+        self._arrivals = 0
 
     def __len__(self) -> int:
         return len(self._heap)
 
     def add(self, rank: float, thing: T) -> None:
         """Let a thing wait."""
-        self._came += 1
-        heapq.heappush(self._heap, (rank, self._came, thing))
+        self._arrivals += 1
+        heapq.heappush(self._heap, (rank, self._arrivals, thing))
 
-    def first(self) -> T:
+    def peek(self) -> T:
         """The thing that is next, which stays."""
         return self._heap[0][2]
 
-    def first_rank(self) -> float:
+    def peek_rank(self) -> float:
         """The rank of the thing that is next."""
         return self._heap[0][0]
 
-    def take(self) -> T:
+    def pop(self) -> T:
         """The thing that is next, which leaves."""
         return heapq.heappop(self._heap)[2]
 
-    def drop(self, unwanted: Callable[[T], bool]) -> list[T]:
+    def remove_if(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Take out whatever is unwanted, and return it."""
         dropped = [thing for _, _, thing in self._heap if unwanted(thing)]
         self._heap = [entry for entry in self._heap if not unwanted(entry[2])]

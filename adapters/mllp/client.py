@@ -32,8 +32,8 @@ _log = logging.getLogger(__name__)
 class RetryPolicy:
     """How long and how often a message is tried.
 
-    `max_sends` bounds how often it is sent, `total_s` all of it together, waiting included. Between two tries lies a pause
-    that doubles from `backoff_s` up to `longest_backoff_s`.
+    `max_sends` bounds how often it is sent, `total_s` all of it together, waiting included. Between two attempts lies a
+    pause that doubles from `backoff_s` up to `longest_backoff_s`.
     """
 
     connect_s: float = 10.0

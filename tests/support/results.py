@@ -23,7 +23,7 @@ from schemas.finding import (
 )
 from schemas.rejection import Reason, Rejection
 from worker.model.facts import PromptFacts
-from worker.prepared import Case
+from worker.prepared import PreparedEcg
 from worker.verdict.screening import Screening
 
 
@@ -69,8 +69,8 @@ PATIENT = PatientRef(id="p1", assigner=None)
 USABLE = Quality(usable=True, flags=())
 
 
-def case(record: Record, *, asks: bool = True) -> Case:
-    return Case(
+def prepared(record: Record, *, asks: bool = True) -> PreparedEcg:
+    return PreparedEcg(
         source=source(record),
         ecg_digest=f"{record.partition}/{record.offset}",
         patient=PATIENT,

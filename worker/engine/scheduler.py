@@ -8,7 +8,7 @@ from typing import Protocol
 
 from worker.engine.question import Answer, Question
 from worker.model.errors import EngineError
-from worker.urgency import Line
+from worker.urgency import UrgencyQueue
 
 
 class Core(Protocol):
@@ -44,7 +44,7 @@ class Batcher:
         self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         self._clock = clock
-        self._waiting = Line[tuple[Hashable, Question]]()
+        self._waiting = UrgencyQueue[tuple[Hashable, Question]]()
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -58,13 +58,13 @@ class Batcher:
         ready = min(len(self._waiting), free)
         if not (hurry or ready >= min(self._max_batch, free) or self.patience_s() == 0):
             return []
-        return [self._waiting.take() for _ in range(ready)]
+        return [self._waiting.pop() for _ in range(ready)]
 
     def patience_s(self) -> float | None:
         """How long the first question may still wait for others; None if there is none. A STAT one waits for nobody."""
         if not self._waiting:
             return None
-        return max(0.0, self._waiting.first_rank() + self._max_wait_s - self._clock())
+        return max(0.0, self._waiting.peek_rank() + self._max_wait_s - self._clock())
 
 
 class Scheduler:

@@ -21,7 +21,7 @@ from schemas.rejection import Reason, Rejection
 from worker.history.interval import Coordinates
 from worker.history.lookup import look_up
 from worker.redrive.group_position import Positions
-from worker.redrive_headers import next_redrive, put_back
+from worker.redrive_headers import next_redrive, redriven_message
 from worker.stream.ledger import PartitionLedger
 
 # What was rejected after three more tries, each after somebody changed something, is not cured by a fourth.
@@ -225,7 +225,7 @@ class Redriver:
         redrive = next_redrive(record)
         if redrive.count > MAX_REDRIVES:
             return Refusal.LIMIT
-        message = put_back(record, redrive)
+        message = redriven_message(record, redrive)
         try:
             self._check([message])
         except LogError:

@@ -18,7 +18,7 @@ from schemas.rejection import Reason, Rejected, Rejection
 from worker.operations.garbage import Sweeper
 from worker.picture.layout import Layout
 from worker.pipeline import prepare
-from worker.prepared import Case
+from worker.prepared import PreparedEcg
 
 # The slowest real message takes well under a second. Input that needs more is an attack or a defect, and is refused
 # before the log takes this worker for dead.
@@ -42,7 +42,7 @@ class PreparationPool:
         # Spawned, not forked: a fork of a process with threads (torch, the log's client) inherits their locks.
         self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up_process)
 
-    def submit(self, record: Record) -> Future[Case | Rejection]:
+    def submit(self, record: Record) -> Future[PreparedEcg | Rejection]:
         """Begin to prepare a record."""
         return self._pool.submit(_prepare_in_time, record, self._decode, self._layout, self._time_limit_s)
 
@@ -78,7 +78,7 @@ def _end_with_parent() -> None:
 
 def _prepare_in_time(
     record: Record, decode: Callable[[bytes], Ecg], layout: Layout, time_limit_s: float
-) -> Case | Rejection:
+) -> PreparedEcg | Rejection:
     signal.setitimer(signal.ITIMER_REAL, time_limit_s)
     try:
         return prepare(record, decode, layout)

@@ -16,9 +16,9 @@ from schemas.ecg import Priority
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from worker.engine.question import Answer, Question
-from worker.prepared import Case
+from worker.prepared import PreparedEcg
 from worker.stream.ledger import PartitionLedger
-from worker.urgency import HEAD_START_S, Line, rank
+from worker.urgency import HEAD_START_S, UrgencyQueue, rank
 
 
 class Preparation(Protocol):
@@ -29,7 +29,7 @@ class Preparation(Protocol):
         """How many records it takes at once to be always busy."""
         ...
 
-    def submit(self, record: Record) -> Future[Case | Rejection]:
+    def submit(self, record: Record) -> Future[PreparedEcg | Rejection]:
         """Begin to prepare a record."""
         ...
 
@@ -52,7 +52,7 @@ class Stages:
 
     preparation: Preparation
     engine: Asking
-    conclude: Callable[[Case, Answer | None], Finding]
+    conclude: Callable[[PreparedEcg, Answer | None], Finding]
     priority: Callable[[Record], Priority]
     findings_topic: str
     rejections_topic: str
@@ -67,7 +67,7 @@ class Work:
     priority: Priority
     read_at: float = field(default_factory=time.monotonic)
     begun_at: float = 0.0
-    case: Case | None = None
+    prepared: PreparedEcg | None = None
     result: Finding | Rejection | None = None
     finished_at: float = 0.0
 
@@ -83,9 +83,9 @@ class Workshop:
     def __init__(self, stages: Stages, begun_at_most: int) -> None:
         self._stages = stages
         self._begun_at_most = begun_at_most
-        self._line = Line[Work]()
-        self._preparing = deque[tuple[Work, Future[Case | Rejection]]]()
-        self._prepared = Line[Work]()  # no room in the engine's queue yet
+        self._line = UrgencyQueue[Work]()
+        self._preparing = deque[tuple[Work, Future[PreparedEcg | Rejection]]]()
+        self._prepared = UrgencyQueue[Work]()  # no room in the engine's queue yet
         self._asked: dict[Hashable, Work] = {}
         self._tags = 0
         self._finished: list[Work] = []
@@ -115,24 +115,24 @@ class Workshop:
         if may_begin:
             self._begin()
         self._end_preparations()
-        while self._prepared and self._ask(self._prepared.first()):
-            self._prepared.take()
+        while self._prepared and self._ask(self._prepared.peek()):
+            self._prepared.pop()
         self._take_answers()
         finished, self._finished = self._finished, []
         return finished
 
     def drop(self, unwanted: Callable[[Work], bool]) -> list[Work]:
         """Take what no longer counts out of the line. What was begun is still finished: whoever gets it has to look."""
-        return self._line.drop(unwanted)
+        return self._line.remove_if(unwanted)
 
     def _begin(self) -> None:
         while self._line and self.begun < self._begun_at_most and len(self._preparing) < self._stages.preparation.room:
-            work = self._line.take()
+            work = self._line.pop()
             work.begun_at = time.monotonic()
             self._preparing.append((work, self._stages.preparation.submit(work.record)))
 
     def _end_preparations(self) -> None:
-        still_preparing = deque[tuple[Work, Future[Case | Rejection]]]()
+        still_preparing = deque[tuple[Work, Future[PreparedEcg | Rejection]]]()
         for work, future in self._preparing:
             if not future.done():
                 still_preparing.append((work, future))
@@ -142,20 +142,20 @@ class Workshop:
                 self._prepare_to_ask(work, prepared)
         self._preparing = still_preparing
 
-    def _prepare_to_ask(self, work: Work, case: Case) -> None:
-        if case.question is None:
-            self._finish(work, self._stages.conclude(case, None))
+    def _prepare_to_ask(self, work: Work, prepared: PreparedEcg) -> None:
+        if prepared.question is None:
+            self._finish(work, self._stages.conclude(prepared, None))
             return
-        work.case = case
+        work.prepared = prepared
         # The whole record is known now, and may be more urgent than its first glance was.
-        work.priority = max(work.priority, case.priority, key=HEAD_START_S.__getitem__)
+        work.priority = max(work.priority, prepared.priority, key=HEAD_START_S.__getitem__)
         self._prepared.add(work.rank, work)
 
     def _ask(self, work: Work) -> bool:
         """Put a case's question to the engine; False if the engine has no room."""
-        assert work.case is not None and work.case.question is not None
+        assert work.prepared is not None and work.prepared.question is not None
         self._tags += 1
-        if not self._stages.engine.put(self._tags, work.case.question, work.rank):
+        if not self._stages.engine.put(self._tags, work.prepared.question, work.rank):
             return False
         self._asked[self._tags] = work
         return True
@@ -164,9 +164,9 @@ class Workshop:
         while (answered := self._stages.engine.take()) is not None:
             tag, answer = answered
             work = self._asked.pop(tag)
-            assert work.case is not None
-            self._finish(work, self._stages.conclude(work.case, answer))
+            assert work.prepared is not None
+            self._finish(work, self._stages.conclude(work.prepared, answer))
 
     def _finish(self, work: Work, result: Finding | Rejection) -> None:
-        work.result, work.finished_at, work.case = result, time.monotonic(), None
+        work.result, work.finished_at, work.prepared = result, time.monotonic(), None
         self._finished.append(work)

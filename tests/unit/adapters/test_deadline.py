@@ -36,7 +36,7 @@ def test_time_left_is_never_negative() -> None:
 
 
 def test_a_call_beside_this_thread_does_not_keep_the_process_from_ending() -> None:
-    script = "import time; from adapters.deadline import beside; beside('stuck', lambda: time.sleep(600))"
+    script = "import time; from adapters.deadline import run_in_thread; run_in_thread('stuck', lambda: time.sleep(600))"
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
 
 

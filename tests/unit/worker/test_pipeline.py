@@ -19,9 +19,9 @@ from simulator.writers.hl7v2 import write_hl7v2
 from worker.engine.question import Answer
 from worker.picture.layout import layout
 from worker.pipeline import conclude, prepare
-from worker.prepared import Case
+from worker.prepared import PreparedEcg
 from worker.provenance import ModelIdentity
-from worker.redrive_headers import next_redrive, put_back
+from worker.redrive_headers import next_redrive, redriven_message
 
 SMALL = layout("3x4+II", 448, 336)
 READER = ModelIdentity(
@@ -113,7 +113,7 @@ def test_what_became_of_a_redriven_record_names_the_first_one() -> None:
     first = Record("files", 2, 17, 1000, None, dicom_bytes())
     broken = Record("files", 2, 18, 1000, None, b"no ECG")
     for record, kind in ((first, Finding), (broken, Rejection)):
-        back = replace(record, offset=40, headers=put_back(record, next_redrive(record)).headers)
+        back = replace(record, offset=40, headers=redriven_message(record, next_redrive(record)).headers)
         result = read_record(back)
         assert isinstance(result, kind)
         assert result.source.redrive is not None
@@ -163,13 +163,13 @@ def test_any_mutation_ends_as_one_result(seed: bytes, data: st.DataObject) -> No
     for _ in range(data.draw(st.integers(1, 8))):
         at = data.draw(st.integers(0, len(payload) - 1))
         match data.draw(st.sampled_from(["set", "cut", "repeat", "insert"])):
-            case "set":
+            prepared "set":
                 payload[at] = data.draw(st.integers(0, 255))
-            case "cut":
+            prepared "cut":
                 del payload[at : at + data.draw(st.integers(1, 2000))]
-            case "repeat":
+            prepared "repeat":
                 payload[at:at] = payload[at : at + 200]
-            case "insert":
+            prepared "insert":
                 payload[at:at] = data.draw(st.binary(max_size=40))
         if not payload:
             break
@@ -177,8 +177,8 @@ def test_any_mutation_ends_as_one_result(seed: bytes, data: st.DataObject) -> No
 
 
 def test_a_case_is_light_enough_to_travel_between_processes(inverted: bytes) -> None:
-    case = prepare(Record("files", 0, 0, None, None, inverted), functools.partial(decode, site=SiteDefaults()), SMALL)
-    assert isinstance(case, Case)
+    prepared = prepare(Record("files", 0, 0, None, None, inverted), functools.partial(decode, site=SiteDefaults()), SMALL)
+    assert isinstance(prepared, PreparedEcg)
     import pickle
 
-    assert len(pickle.dumps(case)) < 448 * 336 * 3 + 20_000
+    assert len(pickle.dumps(prepared)) < 448 * 336 * 3 + 20_000

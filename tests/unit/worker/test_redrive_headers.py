@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from adapters.log import Headers, Record
 from schemas.finding import RecordRef, Redrive
-from worker.redrive_headers import COUNT_HEADER, OF_HEADER, next_redrive, put_back, redrive_of
+from worker.redrive_headers import COUNT_HEADER, OF_HEADER, next_redrive, read_redrive, redriven_message
 
 TOPIC = "ecg.inbound"
 
@@ -21,25 +21,25 @@ def marks(of: bytes, count: bytes = b"1") -> Headers:
 
 def again(before: Record, redrive: Redrive, offset: int) -> Record:
     """The record after it was put back."""
-    message = put_back(before, redrive)
+    message = redriven_message(before, redrive)
     return Record(message.topic, 0, offset, None, message.key, message.value, message.headers)
 
 
 def test_a_record_put_back_names_the_first_one_and_counts() -> None:
     first = record(("traceparent", b"00-x"), ("vendor", b"kept"))
-    assert redrive_of(first) is None
+    assert read_redrive(first) is None
     second = again(first, next_redrive(first), 60)
     assert (second.key, second.value) == (first.key, first.value)
     assert second.headers[:2] == first.headers
     place = RecordRef(topic=TOPIC, partition=0, offset=50)
-    assert redrive_of(second) == Redrive(of=place, count=1)
+    assert read_redrive(second) == Redrive(of=place, count=1)
     third = again(second, next_redrive(second), 70)
-    assert redrive_of(third) == Redrive(of=place, count=2)
+    assert read_redrive(third) == Redrive(of=place, count=2)
     assert [name for name, _ in third.headers] == ["traceparent", "vendor", OF_HEADER, COUNT_HEADER]
 
 
 def test_the_first_record_may_lie_in_another_partition_and_later_there() -> None:
-    found = redrive_of(record(*marks(b"ecg.inbound/2/99", b"3")))
+    found = read_redrive(record(*marks(b"ecg.inbound/2/99", b"3")))
     assert found == Redrive(of=RecordRef(topic=TOPIC, partition=2, offset=99), count=3)
 
 
@@ -74,15 +74,15 @@ def test_the_first_record_may_lie_in_another_partition_and_later_there() -> None
 )
 def test_forged_headers_say_nothing_and_do_not_last(headers: Headers) -> None:
     forged = record(*headers)
-    assert redrive_of(forged) is None
+    assert read_redrive(forged) is None
     honest = again(forged, next_redrive(forged), 60)
-    assert redrive_of(honest) == Redrive(of=RecordRef(topic=TOPIC, partition=0, offset=50), count=1)
+    assert read_redrive(honest) == Redrive(of=RecordRef(topic=TOPIC, partition=0, offset=50), count=1)
     assert len(honest.headers) == 2
 
 
 @given(st.binary(max_size=40), st.binary(max_size=5))
 def test_nothing_of_any_header_is_echoed_but_its_numbers(of: bytes, count: bytes) -> None:
-    found = redrive_of(record(*marks(of, count)))
+    found = read_redrive(record(*marks(of, count)))
     if found is not None:
         assert found.of.topic == TOPIC
         assert f"{TOPIC}/{found.of.partition}/{found.of.offset}".encode() == of

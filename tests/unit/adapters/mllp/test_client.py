@@ -164,7 +164,7 @@ def test_a_reject_is_final(code: str) -> None:
 
 @pytest.mark.parametrize("code", ["AE", "CE"])
 def test_an_error_is_tried_again_so_often_and_no_more(code: str) -> None:
-    assert failure(says(code)).args == (DeliveryReason.RECEIVER_ERROR, QUICK.sends, code, None)
+    assert failure(says(code)).args == (DeliveryReason.RECEIVER_ERROR, QUICK.max_sends, code, None)
 
 
 def test_after_an_error_the_same_message_may_be_accepted() -> None:

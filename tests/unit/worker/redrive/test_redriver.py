@@ -16,7 +16,7 @@ from worker.pipeline import reject
 from worker.redrive import redriver as redriving
 from worker.redrive.group_position import Onlooker, SoleMember
 from worker.redrive.redriver import MAX_REDRIVES, Outcome, Plan, Redriver, Refusal
-from worker.redrive_headers import redrive_of
+from worker.redrive_headers import read_redrive
 from worker.stream.envelope import seal
 
 INBOUND, REJECTIONS, GROUP = "ecg.inbound", "ecg.rejections", "g-redrive"
@@ -110,7 +110,7 @@ def test_each_selected_record_comes_back_once_as_it_was(log: SqliteLog) -> None:
     first, _, third, *back = records(log, TP)
     assert [(r.key, r.value) for r in back] == [(r.key, r.value) for r in (first, third)]
     assert [dict(r.headers)["vendor"] for r in back] == [b"v", b"v"]
-    assert [mark.of.offset for r in back if (mark := redrive_of(r))] == [0, 2]
+    assert [mark.of.offset for r in back if (mark := read_redrive(r))] == [0, 2]
     assert redrive(log, UNKNOWN) == []
     assert offsets(redrive(log)) == [1]
     assert log.committed(GROUP, AT) == Position(3)
@@ -192,7 +192,7 @@ def test_after_a_failed_transaction_the_committed_positions_say_what_is_done(
     monkeypatch.setattr(Unlucky, "failures", redriving.PASSES - 1)
     monkeypatch.setattr(Unlucky, "late", late)
     assert sorted(offsets(redrive(log, start=1))) == [1, 2, 3, 4, 5, 6]
-    marks = [mark for record in records(log, TP) if (mark := redrive_of(record))]
+    marks = [mark for record in records(log, TP) if (mark := read_redrive(record))]
     assert sorted(mark.of.offset for mark in marks) == [1, 2, 3, 4, 5, 6]
     assert offsets(redrive(log)) == [0]
 

@@ -20,7 +20,7 @@ from schemas.rejection import Reason, Rejected, Rejection
 from simulator.edits import real_ecg
 from worker.operations.garbage import COLLECT_EVERY
 from worker.picture.layout import layout
-from worker.prepared import Case
+from worker.prepared import PreparedEcg
 from worker.stream.preparation import PreparationPool
 
 
@@ -38,14 +38,14 @@ ALIVE: "weakref.WeakSet[Circle]" = weakref.WeakSet()
 def behave(payload: bytes) -> Ecg:
     """A decoder that does what the record says."""
     match payload:
-        case b"loop":
+        prepared b"loop":
             while True:
                 pass
-        case b"die":
+        prepared b"die":
             os.kill(os.getpid(), signal.SIGKILL)
-        case b"fail":
+        prepared b"fail":
             raise ValueError("DOE^JANE")
-        case b"circle":
+        prepared b"circle":
             gc.disable()  # Python's own collections
             Circle()
             raise Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT, str(len(ALIVE)))
@@ -65,8 +65,8 @@ def pool() -> Iterator[PreparationPool]:
 def test_records_are_prepared_and_failures_are_rejections_that_say_nothing_of_the_record(pool: PreparationPool) -> None:
     prepared = [pool.submit(record(value)) for value in (b"ok", b"fail", b"loop", b"ok")]
     first, failed, slow, last = (future.result(60) for future in prepared)
-    assert isinstance(first, Case)
-    assert isinstance(last, Case)
+    assert isinstance(first, PreparedEcg)
+    assert isinstance(last, PreparedEcg)
     assert first.ecg_digest == last.ecg_digest
     assert isinstance(failed, Rejection)
     assert (failed.reason, failed.detail) == (Reason.INTERNAL, "ValueError")

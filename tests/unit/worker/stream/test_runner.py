@@ -17,7 +17,7 @@ from schemas.rejection import Rejection
 from tests.support import results
 from worker.engine.question import Answer, Question
 from worker.operations import metrics
-from worker.prepared import Case
+from worker.prepared import PreparedEcg
 from worker.stream import runner as runner_module
 from worker.stream import stall as progress_watch
 from worker.stream.breaker import TooManyRejections
@@ -86,12 +86,12 @@ class InstantPreparation:
 
     room = 1000
 
-    def submit(self, record: Record) -> Future[Case | Rejection]:
-        future: Future[Case | Rejection] = Future()
+    def submit(self, record: Record) -> Future[PreparedEcg | Rejection]:
+        future: Future[PreparedEcg | Rejection] = Future()
         if record.offset % 4 == 0:
             future.set_result(results.rejection(record))
         else:
-            future.set_result(results.case(record, asks=record.offset % 2 == 1))
+            future.set_result(results.prepared(record, asks=record.offset % 2 == 1))
         return future
 
 
@@ -112,8 +112,8 @@ class LastInFirstOut:
         return (self.held.pop(), ANSWER) if self.held else None
 
 
-def conclude(case: Case, answer: Answer | None) -> Finding:
-    return results.finding(Record(TP.topic, case.source.partition, case.source.offset, 0, None, b""))
+def conclude(prepared: PreparedEcg, answer: Answer | None) -> Finding:
+    return results.finding(Record(TP.topic, prepared.source.partition, prepared.source.offset, 0, None, b""))
 
 
 def stages(engine: LastInFirstOut | None = None) -> Stages:
