@@ -100,8 +100,8 @@ def _qrs_energy(samples: Spectrum, candidates: NDArray[np.intp]) -> tuple[NDArra
 
 
 def _r_peaks(energy: NDArray[np.float32]) -> NDArray[np.intp]:
-    tall = float(np.percentile(energy[::2], 98))
-    peaks: NDArray[np.intp] = find_peaks(energy, height=_THRESHOLD * tall, distance=to_samples(_REFRACTORY_S))[0]
+    high = float(np.percentile(energy[::2], 98))
+    peaks: NDArray[np.intp] = find_peaks(energy, height=_THRESHOLD * high, distance=to_samples(_REFRACTORY_S))[0]
     return peaks
 
 

@@ -25,11 +25,11 @@ _CORE: Final = 0.18  # of the peak speed: certainly QRS
 # Of the peak speed: no longer QRS. Before it lies the level PR segment, behind it an ST segment that may slope.
 _EDGE_BEFORE: Final = 0.025
 _EDGE_AFTER: Final = 0.05
-_CALM_S: Final = 0.01
+_QUIET_S: Final = 0.01
 _QUIET: Final = 2.5  # times the speed of the noise before the QRS
 _ST_S: Final = 0.06  # the S wave's tail is over
 _P_GAP_S: Final = 0.16  # the next P wave begins about so long before the next QRS
-_LATE: Final = 0.5  # of the tallest: a later summit of this height still is T (the second half of a biphasic one)
+_LATE: Final = 0.5  # of the tallest: a later peak of this height still is T (the second half of a biphasic one)
 _LEAST_MV: Final = 0.03  # below this the noise of a median beat is as tall as the wave
 
 
@@ -56,8 +56,8 @@ def delineate(beats: Beats, good: NDArray[np.bool_]) -> Marks:
     longest_s = min(0.6 * np.sqrt(beats.rr_s), beats.rr_s - _P_GAP_S)
     start = end + to_samples(_ST_S)
     limit = int(np.clip(onset + to_samples(longest_s), start + to_samples(0.1), len(strength) - 1))
-    peak = _last_summit(strength, start, limit)
-    t_end = _foot(strength, peak, limit) if strength[peak] > _LEAST_MV else None
+    peak = _last_peak(strength, start, limit)
+    t_end = _tangent_foot(strength, peak, limit) if strength[peak] > _LEAST_MV else None
 
     previous_t = onset - to_samples(beats.rr_s) + ((t_end or limit) - onset)
     p_onset = _p_onset(strength, max(0, previous_t), onset - to_samples(2 * PR_SEGMENT_S))
@@ -88,12 +88,12 @@ def _qrs(beat_mv: NDArray[np.float32], anchor: int) -> tuple[int, int]:
     first, last = int(core[0]), int(core[-1])
     # The stillest fifth of what precedes the QRS: neither the P wave nor a slow Q is noise.
     noise = float(np.percentile(speed[first - to_samples(0.1) : first - to_samples(0.01)], 20))
-    half, calm = reach // 2, to_samples(_CALM_S)
+    half, quiet = reach // 2, to_samples(_QUIET_S)
     limit_before = min(max(_EDGE_BEFORE * fastest, _QUIET * noise), _CORE * fastest)
     limit_after = min(max(_EDGE_AFTER * fastest, _QUIET * noise), _CORE * fastest)
-    # The fastest of the 10 ms up to a sample, and of those from it: at the summit of a small Q all is still for less.
-    until = maximum_filter1d(speed, calm, origin=(calm - 1) // 2)
-    since = maximum_filter1d(speed, calm, origin=-(calm // 2))
+    # The fastest of the 10 ms up to a sample, and of those from it: at the peak of a small Q all is still for less.
+    until = maximum_filter1d(speed, quiet, origin=(quiet - 1) // 2)
+    since = maximum_filter1d(speed, quiet, origin=-(quiet // 2))
     before = np.flatnonzero(until[first - half : first] < limit_before)
     after = np.flatnonzero(since[last : last + half] < limit_after)
     onset = first - half + int(before[-1]) if before.size else first
@@ -101,18 +101,18 @@ def _qrs(beat_mv: NDArray[np.float32], anchor: int) -> tuple[int, int]:
     return onset, end
 
 
-def _last_summit(strength: NDArray[np.float32], start: int, limit: int) -> int:
+def _last_peak(strength: NDArray[np.float32], start: int, limit: int) -> int:
     """The last local maximum that is at least half as tall as the tallest; the tallest sample if there is none."""
     part = strength[start : limit + 1]
-    summits = np.flatnonzero((part[1:-1] >= part[:-2]) & (part[1:-1] > part[2:])) + 1
-    if not summits.size:
+    peaks = np.flatnonzero((part[1:-1] >= part[:-2]) & (part[1:-1] > part[2:])) + 1
+    if not peaks.size:
         return start + int(part.argmax())
-    tall = summits[part[summits] >= _LATE * part[summits].max()]
-    return start + int(tall[-1])
+    high = peaks[part[peaks] >= _LATE * part[peaks].max()]
+    return start + int(high[-1])
 
 
-def _foot(strength: NDArray[np.float32], peak: int, limit: int) -> int | None:
-    """Where the tangent at the steepest descent after a summit meets the level the wave falls to."""
+def _tangent_foot(strength: NDArray[np.float32], peak: int, limit: int) -> int | None:
+    """Where the tangent at the steepest descent after a peak meets the level the wave falls to."""
     after = strength[peak : limit + 1]
     rising = np.flatnonzero(np.diff(after) > 0)
     low = rising[after[rising] < 0.3 * after[0]]  # the first trough that is one: what rises behind it is U or P
@@ -128,13 +128,13 @@ def _foot(strength: NDArray[np.float32], peak: int, limit: int) -> int | None:
 
 
 def _p_onset(strength: NDArray[np.float32], start: int, stop: int) -> int | None:
-    """The foot of the P wave, seen backwards from its summit; None without a summit of its own."""
+    """The foot of the P wave, seen backwards from its peak; None without a peak of its own."""
     if stop - start < to_samples(0.06):
         return None
-    peak = _last_summit(strength, start, stop)
+    peak = _last_peak(strength, start, stop)
     if strength[peak] < _LEAST_MV or not start < peak < stop:
         return None
-    foot = _foot(strength[start : peak + 1][::-1], 0, peak - start)
+    foot = _tangent_foot(strength[start : peak + 1][::-1], 0, peak - start)
     return None if foot is None else max(peak - foot, 0)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.ecg import Ecg
 from schemas.finding import LeadMeasurements, Measurements, Quality, QualityFlag
-from worker.waveform.amplitudes import NOTHING, Waves, lead_measurements, p_mv, terminal_t_mv, waves_of
+from worker.waveform.amplitudes import UNMEASURED, Waves, lead_measurements, p_mv, terminal_t_mv, waves_of
 from worker.waveform.beats import Beats, find_beats
 from worker.waveform.delineation import delineate, to_ms
 from worker.waveform.quality import (
@@ -75,7 +75,7 @@ def measure(ecg: Ecg) -> Measured:
 def _unmeasured(ecg: Ecg, flags: list[QualityFlag]) -> Measured:
     measurements = Measurements(
         heart_rate_bpm=None, pr_ms=None, qrs_ms=None, qt_ms=None, qtc_ms=None, axis_deg=None, sokolow_lyon_mv=None,
-        leads=dict.fromkeys(ecg.leads, NOTHING), t_wave_inversion=(),
+        leads=dict.fromkeys(ecg.leads, UNMEASURED), t_wave_inversion=(),
     )  # fmt: skip
     return Measured(measurements, Quality(usable=False, flags=(*ecg.notes, *flags)))
 
@@ -131,7 +131,7 @@ def _axis_deg(ecg: Ecg, waves: Waves) -> float | None:
 
 def _sokolow_lyon_mv(leads: dict[str, LeadMeasurements]) -> float | None:
     """S in V1 plus the taller R of V5 and V6 (Sokolow and Lyon 1949: hypertrophy from 3.5 mV)."""
-    s_v1, r_v5, r_v6 = (leads.get(lead, NOTHING) for lead in ("V1", "V5", "V6"))
+    s_v1, r_v5, r_v6 = (leads.get(lead, UNMEASURED) for lead in ("V1", "V5", "V6"))
     if s_v1.s_mv is None or r_v5.r_mv is None or r_v6.r_mv is None:
         return None
     return round(max(r_v5.r_mv, r_v6.r_mv) - s_v1.s_mv, 3)

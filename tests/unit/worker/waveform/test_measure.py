@@ -25,7 +25,7 @@ from tests.support.analytic import (
 )
 from worker.waveform.measure import measure
 
-NOTHING = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
+UNMEASURED = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
 
 
 def t_of(ecg: Ecg, lead: str) -> float:
@@ -236,7 +236,7 @@ def test_noise_alone_has_no_beats(hz: int) -> None:
     assert not measured.quality.usable
     assert any(flag.problem == "too_few_beats" and flag.lead is None for flag in measured.quality.flags)
     assert measured.measurements.heart_rate_bpm is None
-    assert set(measured.measurements.leads.values()) == {NOTHING}
+    assert set(measured.measurements.leads.values()) == {UNMEASURED}
 
 
 def test_the_same_ecg_is_measured_the_same_twice() -> None:

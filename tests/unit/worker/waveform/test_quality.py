@@ -11,7 +11,7 @@ from tests.support.analytic import analytic_ecg, ecg_of, plus
 from worker.waveform.measure import measure
 from worker.waveform.quality import PROBLEMS
 
-NOTHING = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
+UNMEASURED = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
 LIMB_FOLLOWERS = {"III", "aVR", "aVL", "aVF"}
 
 
@@ -22,7 +22,7 @@ def flagged(ecg: Ecg) -> set[tuple[str | None, str]]:
 
 
 def measured_leads(ecg: Ecg) -> set[str]:
-    return {lead for lead, its in measure(ecg).measurements.leads.items() if its != NOTHING}
+    return {lead for lead, its in measure(ecg).measurements.leads.items() if its != UNMEASURED}
 
 
 @pytest.mark.parametrize("bpm", [45, 60, 100, 140])
