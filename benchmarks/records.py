@@ -12,14 +12,14 @@ from adapters.recording.site import SiteDefaults
 from benchmarks.timing import HEAD, machine, measure
 from simulator.edits import real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
-from worker.picture.layout import layout
-from worker.picture.raster import render
+from worker.picture.layout import make_layout
+from worker.picture.raster import render_image
 from worker.waveform.measure import measure as measure_ecg
 
 
 def main() -> None:
     """Print the machine and the table."""
-    site, page = SiteDefaults(), layout("3x4+II")
+    site, layout = SiteDefaults(), make_layout("3x4+II")
     path = get_testdata_file("waveform_ecg.dcm")
     assert isinstance(path, str)
     dicom = Path(path).read_bytes()
@@ -27,10 +27,13 @@ def main() -> None:
     message = write_hl7v2(ecg, variant="na")
 
     timings = [
-        (measure("DICOM bytes to image (12 x 10000, 291 KB)", lambda: render(decode(dicom, site), page)), "<= 12"),
+        (
+            measure("DICOM bytes to image (12 x 10000, 291 KB)", lambda: render_image(decode(dicom, site), layout)),
+            "<= 12",
+        ),
         (measure("DICOM bytes to Ecg", lambda: decode(dicom, site)), ""),
         (measure(f"HL7 v2 to Ecg (12 NA x 5000, {len(message) // 1000} KB)", lambda: decode(message, site)), "<= 60"),
-        (measure("render 3x4+II, 1120x840 (12 x 5000)", lambda: render(ecg, page), calls=200), "<= 1.5"),
+        (measure("render 3x4+II, 1120x840 (12 x 5000)", lambda: render_image(ecg, layout), calls=200), "<= 1.5"),
         (measure("measure, all leads and quality (12 x 5000)", lambda: measure_ecg(ecg)), "<= 5"),
     ]
     print(machine("numpy", "scipy", "opencv-python-headless", "pydicom", "hl7apy"))

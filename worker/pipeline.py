@@ -29,7 +29,7 @@ from schemas.rejection import Reason, Rejected, Rejection, Stage
 from worker.engine.question import Answer
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
-from worker.picture.raster import image_digest, render
+from worker.picture.raster import image_digest, render_image
 from worker.prepared import PreparedEcg
 from worker.provenance import VERSION, ModelIdentity, ecg_digest, finding_id
 from worker.redrive_headers import read_redrive
@@ -50,7 +50,7 @@ def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> P
         with _stage("screen"):
             screening = screen(ecg, measured)
         with _stage("render"):
-            image = render(ecg, layout) if screening.verdict is None else None
+            image = render_image(ecg, layout) if screening.verdict is None else None
     except Rejected as rejected:
         return reject(record, rejected)
     return PreparedEcg(

@@ -1,8 +1,8 @@
 """How a record says that it was put back after a rejection: two headers, written here and read here.
 
-Whoever may write on the inbound topic may write these headers, with anything in them. They count only if they are what
-`redriven_message` writes and could be true; otherwise the record is one that was never put back. Nothing but numbers gets out
-of them: the topic has to be the record's own.
+Anyone who can write on the inbound topic can write these headers, with anything in them. They count only if they are
+what `redriven_message` writes and could be true; otherwise the record is one that was never put back. Nothing but
+numbers gets out of them: the topic has to be the record's own.
 """
 
 import re

@@ -136,8 +136,8 @@ def _collect(log: Log, settings: Settings) -> dict[tuple[TopicPartition, int], F
 
 def _write(read: Read, out: Path, settings: Settings) -> None:
     """The result as JSON, and the ECG as a PNG if it can be drawn at all."""
-    from worker.picture.layout import layout
-    from worker.picture.raster import png, render
+    from worker.picture.layout import make_layout
+    from worker.picture.raster import png, render_image
 
     stem = Path(read.submission.file_name).stem
     (out / f"{stem}.json").write_text(json.dumps(json.loads(read.result.to_json()), indent=2, ensure_ascii=False))
@@ -145,7 +145,7 @@ def _write(read: Read, out: Path, settings: Settings) -> None:
         ecg = decoder(settings)(read.submission.payload)
     except Rejected:
         return
-    (out / f"{stem}.png").write_bytes(png(render(ecg, layout("3x4+II"))))
+    (out / f"{stem}.png").write_bytes(png(render_image(ecg, make_layout("3x4+II"))))
 
 
 def _table(title: str, reads: list[Read]) -> Table:

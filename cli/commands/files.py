@@ -9,7 +9,7 @@ import typer
 from adapters.log import Record
 from cli import options, output
 from cli.settings import Settings
-from cli.wiring.model import identify_model, load_engine, model_layout, model_or_demo
+from cli.wiring.model import identify_model, load_engine, model_or_demo
 from cli.wiring.stages import decoder
 from schemas.ecg import Ecg
 from schemas.finding import Finding
@@ -34,7 +34,7 @@ def explain(
 
     settings = Settings.load(model=model, config=config)
     engine = load_engine(settings, model_or_demo(settings))
-    decode, layout, identity = decoder(settings), model_layout(engine), identify_model(engine)
+    decode, layout, identity = decoder(settings)(engine), identify_model(engine)
 
     def read(record: Record) -> Finding | Rejection:
         case = prepare(record, decode, layout)
@@ -92,21 +92,20 @@ def render(
     Example: ecg-worker render ecg.dcm -o ecg.pdf --layout 12x1 --gain 5
     """
     from worker.picture import vector
-    from worker.picture.layout import layout as form
-    from worker.picture.raster import png
-    from worker.picture.raster import render as raster
+    from worker.picture.layout import make_layout
+    from worker.picture.raster import png, render_image
 
     settings = Settings.load(config=config)
     writers: dict[str, Callable[[Ecg, Layout], bytes]] = {
-        ".png": lambda ecg, page: png(raster(ecg, page)),
-        ".svg": lambda ecg, page: vector.svg(ecg, page).encode(),
+        ".png": lambda ecg, chosen: png(render_image(ecg, chosen)),
+        ".svg": lambda ecg, chosen: vector.svg(ecg, chosen).encode(),
         ".pdf": vector.pdf,
     }
     write = writers.get(out.suffix.lower())
     if write is None:
         raise typer.BadParameter("must end in .png, .svg or .pdf", param_hint="--out")
     try:
-        page = form(layout, speed_mm_per_s=speed, gain_mm_per_mv=gain)
+        chosen = make_layout(layout, speed_mm_per_s=speed, gain_mm_per_mv=gain)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     try:
@@ -114,7 +113,7 @@ def render(
     except Rejected as rejected:
         output.tell(f"{file.name}: {rejected.reason} {rejected.detail}")
         raise typer.Exit(1) from None
-    out.write_bytes(write(ecg, page))
+    out.write_bytes(write(ecg, chosen))
 
 
 def _record(files: Sequence[Path], place: int) -> Record:

@@ -62,7 +62,7 @@ def pretrain(
     plan = Plan(steps, batch, learning_rate, warmup_steps=min(60, steps // 10 + 1), seed=seed, save_every=save_every)
 
     def learned(network: Any, bundle: "ModelBundle", examples: "DataSet", begun: "Run") -> Any:
-        reading = learn(network, bundle, options.layout_of(bundle), examples, plan, begun)
+        reading = learn(network, bundle, bundle.manifest.layout.layout(), examples, plan, begun)
         if is_first_process():
             save_reading(reading, begun.directory)
         return network
@@ -104,7 +104,7 @@ def sft(
     )  # fmt: skip
 
     def learned(network: Any, bundle: "ModelBundle", examples: "DataSet", begun: "Run") -> Any:
-        heads = None if reading is None else load_reading(reading, bundle, options.layout_of(bundle))
+        heads = None if reading is None else load_reading(reading, bundle, bundle.manifest.layout.layout())
         adapted = learner(network, lora, vision_rate)
         fine_tune(adapted, bundle, examples, plan, begun, heads)
         return adapted

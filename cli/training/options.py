@@ -8,7 +8,6 @@ import typer
 if TYPE_CHECKING:
     from training.data.sources import DataSet
     from worker.model.bundle import ModelBundle
-    from worker.picture.layout import Layout
 
 DATA_HELP = "simulated:SITE:SEED:COUNT[:varied], a JSONL file, or a folder with labels.jsonl or truth.jsonl"
 Model = Annotated[
@@ -17,14 +16,6 @@ Model = Annotated[
 Data = Annotated[str, typer.Option("--data", metavar="DATA", help=DATA_HELP)]
 Processes = Annotated[int, typer.Option("--processes", metavar="N", min=1, help="processes, of one thread each")]
 Zone = Annotated[str, typer.Option("--zone", help="time zone of files that name none")]
-
-
-def layout_of(bundle: "ModelBundle") -> "Layout":
-    """The picture that a bundle's model was trained on."""
-    from worker.picture.layout import layout
-
-    wanted = bundle.manifest.layout
-    return layout(wanted.name, wanted.width_px, wanted.height_px, wanted.speed_mm_per_s, wanted.gain_mm_per_mv)
 
 
 def opened_data(stated: str, bundle: "ModelBundle", zone: str) -> "DataSet":
@@ -36,4 +27,6 @@ def opened_data(stated: str, bundle: "ModelBundle", zone: str) -> "DataSet":
     from adapters.recording.site import SiteDefaults
     from training.data.sources import open_data
 
-    return open_data(stated, layout_of(bundle), functools.partial(decode, site=SiteDefaults(ZoneInfo(zone), None)))
+    return open_data(
+        stated, bundle.manifest.layout.layout(), functools.partial(decode, site=SiteDefaults(ZoneInfo(zone), None))
+    )

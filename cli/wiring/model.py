@@ -10,7 +10,6 @@ from worker.model.errors import BundleError
 if TYPE_CHECKING:
     from worker.engine.echo import EchoEngine
     from worker.engine.engine import Engine
-    from worker.picture.layout import Layout
     from worker.provenance import ModelIdentity
 
 
@@ -40,20 +39,13 @@ def load_configured_engine(settings: Settings) -> "Engine | EchoEngine":
     return load_engine(settings, settings.model)
 
 
-def model_layout(engine: "Engine | EchoEngine") -> "Layout":
-    """The layout in which the model was taught to read ECGs."""
-    from worker.picture.layout import layout
-
-    wanted = engine.bundle.manifest.layout
-    return layout(wanted.name, wanted.width_px, wanted.height_px, wanted.speed_mm_per_s, wanted.gain_mm_per_mv)
-
-
 def identify_model(engine: "Engine | EchoEngine") -> "ModelIdentity":
     """What findings say of the model and the engine that made them."""
     from schemas.finding import EngineRef, ModelRef
     from worker.provenance import VERSION, ModelIdentity, fingerprint
 
-    bundle, description, layout = engine.bundle, engine.description, model_layout(engine)
+    bundle, description = engine.bundle, engine.description
+    layout = bundle.manifest.layout.layout()
     return ModelIdentity(
         model=ModelRef(name=bundle.manifest.name, digest=bundle.digest, training=bundle.manifest.training),
         threshold=bundle.manifest.threshold,

@@ -10,7 +10,6 @@ from adapters.inbound import decode, peek_priority
 from adapters.log import Record
 from adapters.recording.site import SiteDefaults
 from cli.settings import Settings
-from cli.wiring.model import model_layout
 from schemas.ecg import Ecg, Priority
 from worker.model.errors import EngineError
 from worker.operations import logs
@@ -51,7 +50,7 @@ def running_stages(
     from worker.stream.stages import Stages
 
     slots = engine.bundle.manifest.slots
-    with closing(PreparationPool(settings.processes, decoder(settings), model_layout(engine))) as pool:
+    with closing(PreparationPool(settings.processes, decoder(settings)(engine))) as pool:
         scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.batch_wait_s)
         try:
             conclude_here = functools.partial(conclude, model_identity=model_identity)

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from adapters.inbound import decode
-from adapters.recording.site import SiteDefaults
 from cli import output
-from cli.commands.simulate import SiteDefaults as SiteName
+from cli.commands.simulate import Site as SiteName
 from cli.commands.simulate import simulate
 from tests.cli.test_files import in_process
 

@@ -11,36 +11,36 @@ from adapters.recording.site import SiteDefaults
 from schemas.rejection import Rejection
 from tests.faults.kinds import REJECTED, Kind, message_id
 from tests.faults.payloads import ORDINARY, draw, payload
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 from worker.pipeline import prepare
-from worker.prepared import Case
+from worker.prepared import PreparedEcg
 from worker.provenance import ecg_digest
 
 DECODE = functools.partial(decode, site=SiteDefaults())
 
 
-def prepared(kind: Kind, number: int) -> Case | Rejection:
+def prepared(kind: Kind, number: int) -> PreparedEcg | Rejection:
     return prepare(
-        Record("inbound", 0, number, 0, b"k", payload(kind, number)), DECODE, layout(width_px=560, height_px=420)
+        Record("inbound", 0, number, 0, b"k", payload(kind, number)), DECODE, make_layout(width_px=560, height_px=420)
     )
 
 
 def test_good_records_become_findings_that_can_be_told_apart() -> None:
     kinds: tuple[Kind, ...] = ("asked", "not_asked", "leads_off", "routine", "stat")
     for kind in kinds:
-        case = prepared(kind, 41)
-        assert isinstance(case, Case)
-        assert case.source.message_id == message_id(41)
-        assert (case.question is None) == (kind in ("not_asked", "leads_off"))
-        assert (case.priority == "stat") == (kind == "stat")
+        found = prepared(kind, 41)
+        assert isinstance(found, PreparedEcg)
+        assert found.source.message_id == message_id(41)
+        assert (found.question is None) == (kind in ("not_asked", "leads_off"))
+        assert (found.priority == "stat") == (kind == "stat")
     ecgs = [DECODE(payload(kind, number)) for number, kind in enumerate(2 * kinds)]
     assert len({ecg_digest(ecg) for ecg in ecgs}) == len(ecgs)
 
 
 def test_leads_that_are_off_are_measured_and_found_indeterminate() -> None:
-    case = prepared("leads_off", 7)
-    assert isinstance(case, Case)
-    assert (case.screening.verdict, case.screening.reason) == ("indeterminate", "too_few_beats")
+    found = prepared("leads_off", 7)
+    assert isinstance(found, PreparedEcg)
+    assert (found.screening.verdict, found.screening.reason) == ("indeterminate", "too_few_beats")
 
 
 def test_poison_is_rejected() -> None:

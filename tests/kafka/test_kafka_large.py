@@ -15,7 +15,7 @@ from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejection
 from tests.contract.worker import joined, poll_until
 from tests.kafka.helpers import unique
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 from worker.pipeline import prepare
 
 pytestmark = pytest.mark.kafka
@@ -51,7 +51,7 @@ def test_a_record_above_the_limit_that_the_topic_let_in_is_rejected_with_a_point
         gateway.send(topic, bytes(FAR_TOO_LARGE)).get(30)
     with closing(open_log(kafka_url)) as log, joined(log, unique("group"), topic) as worker:
         poll_until(lambda: len(worker.records) == 1, worker)
-        rejection = prepare(worker.records[0], _decode, layout())
+        rejection = prepare(worker.records[0], _decode, make_layout())
     assert isinstance(rejection, Rejection)
     assert rejection.reason == Reason.PAYLOAD_TOO_LARGE
     assert (rejection.source.topic, rejection.source.partition, rejection.source.offset) == (topic, 0, 0)

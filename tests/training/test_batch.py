@@ -14,7 +14,7 @@ from training.data.example import Example
 from training.data.synthetic import Synthetic
 from worker.model.bundle import ModelBundle
 from worker.model.prompt import PromptBuilder
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def bundle(tiny_model: Path) -> ModelBundle:
 
 @pytest.fixture(scope="module")
 def examples() -> list[Example]:
-    return list(Synthetic(A, 1, 3, layout("3x4+II", 448, 336)))
+    return list(Synthetic(A, 1, 3, make_layout("3x4+II", 448, 336)))
 
 
 def test_pixels_are_those_of_the_image_processor(bundle: ModelBundle, examples: list[Example]) -> None:

@@ -6,9 +6,9 @@ from simulator.hospital import A
 from training.data.synthetic import Synthetic
 from training.evaluation.ablations import derangement, with_blank_pictures, with_shuffled_pictures, without_texts
 from training.evaluation.text_baseline import TextBaseline
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 
-EXAMPLES = Synthetic(A, 5, 6, layout("3x4", 448, 196))
+EXAMPLES = Synthetic(A, 5, 6, make_layout("3x4", 448, 196))
 
 
 def test_blank_pictures_leave_text_and_truth() -> None:
@@ -44,8 +44,8 @@ def test_nothing_stays_where_it_was() -> None:
 
 
 def test_the_text_alone_gives_more_than_guessing_and_less_than_all() -> None:
-    baseline = TextBaseline.fit(list(Synthetic(A, 8, 600, layout("3x4", 280, 112))))
-    held_out = list(Synthetic(A, 9, 300, layout("3x4", 280, 112)))
+    baseline = TextBaseline.fit(list(Synthetic(A, 8, 600, make_layout("3x4", 280, 112))))
+    held_out = list(Synthetic(A, 9, 300, make_layout("3x4", 280, 112)))
     right = np.mean([(baseline.probability(each.facts) >= 0.5) == each.ischemic for each in held_out])
     guessed = max(np.mean([each.ischemic for each in held_out]), np.mean([not each.ischemic for each in held_out]))
     assert guessed + 0.05 < right < 0.95

@@ -19,9 +19,9 @@ from worker.engine.question import Question
 from worker.model.bundle import ModelBundle
 from worker.model.huggingface import load_model
 from worker.model.manifest import read_manifest
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 
-EXAMPLES = Synthetic(A, 4, 5, layout("3x4", 280, 112))
+EXAMPLES = Synthetic(A, 4, 5, make_layout("3x4", 280, 112))
 
 
 def train(*arguments: object) -> str:

@@ -7,11 +7,11 @@ from simulator.hospital import A, B
 from training.data.example import Example
 from training.data.restyle import blank, reprinted
 from training.data.synthetic import Synthetic, Variety
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 from worker.verdict.claims import interpret
 from worker.verdict.grounding import ground
 
-FORM = layout("3x4", 448, 196)
+LAYOUT = make_layout("3x4", 448, 196)
 
 
 def same(one: Example, other: Example) -> bool:
@@ -21,16 +21,16 @@ def same(one: Example, other: Example) -> bool:
 
 
 def test_an_example_is_the_same_in_any_order_and_in_any_number() -> None:
-    few, many = Synthetic(A, 7, 5, FORM, Variety()), Synthetic(A, 7, 500, FORM, Variety())
+    few, many = Synthetic(A, 7, 5, LAYOUT, Variety()), Synthetic(A, 7, 500, LAYOUT, Variety())
     assert same(few[4], many[4])
     assert same(few[4], few[2:][2])
-    assert not same(few[4], Synthetic(A, 8, 5, FORM, Variety())[4])
+    assert not same(few[4], Synthetic(A, 8, 5, LAYOUT, Variety())[4])
     with pytest.raises(IndexError):
         few[5]
 
 
 def test_what_is_to_be_written_is_borne_out_by_the_waveform() -> None:
-    for example in Synthetic(A, 1, 40, FORM):
+    for example in Synthetic(A, 1, 40, LAYOUT):
         assert example.reasoning is not None
         assert ground(example.reasoning, example.measured.measurements).grounded
         stated = {claim.lead for claim in interpret(example.reasoning) if claim.stated == "inverted"}
@@ -39,7 +39,7 @@ def test_what_is_to_be_written_is_borne_out_by_the_waveform() -> None:
 
 
 def test_only_ecgs_that_the_worker_would_ask_about_become_examples() -> None:
-    examples = Synthetic(B, 2, 40, FORM)
+    examples = Synthetic(B, 2, 40, LAYOUT)
     assert {example.ischemic for example in examples} == {True, False}
     for example in examples:
         assert example.measured.quality.usable
@@ -48,7 +48,7 @@ def test_only_ecgs_that_the_worker_would_ask_about_become_examples() -> None:
 
 def test_variety_withholds_texts_and_pictures() -> None:
     everything = Variety(reprinted=1.0, without_text=1.0, blank=1.0)
-    for example in Synthetic(A, 3, 5, FORM, everything):
+    for example in Synthetic(A, 3, 5, LAYOUT, everything):
         assert example.facts.clinical_texts == ()
         assert (example.image == 255).all()
         assert example.reasoning is not None
@@ -56,7 +56,7 @@ def test_variety_withholds_texts_and_pictures() -> None:
 
 
 def test_hospital_b_prints_in_its_own_ink_and_place() -> None:
-    image = Synthetic(B, 1, 1, FORM)[0].image
+    image = Synthetic(B, 1, 1, LAYOUT)[0].image
     assert image.shape == (196, 448, 3)
     darkest = image.reshape(-1, 3)[image.sum(axis=2).argmin()]
     assert darkest[2] > darkest[0] + 30, "blue ink"
@@ -74,7 +74,7 @@ def test_a_reprint_moves_and_colours_and_leaves_white_paper_white() -> None:
 
 
 def test_the_digest_changes_with_what_is_learned_from() -> None:
-    digest = Synthetic(A, 1, 40, FORM).digest
-    assert digest == Synthetic(A, 1, 40, FORM).digest
-    assert digest != Synthetic(A, 1, 41, FORM).digest
-    assert digest != Synthetic(A, 1, 40, layout("3x4", 448, 224)).digest
+    digest = Synthetic(A, 1, 40, LAYOUT).digest
+    assert digest == Synthetic(A, 1, 40, LAYOUT).digest
+    assert digest != Synthetic(A, 1, 41, LAYOUT).digest
+    assert digest != Synthetic(A, 1, 40, make_layout("3x4", 448, 224)).digest

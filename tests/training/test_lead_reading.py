@@ -9,14 +9,14 @@ from training.data.reasoning import READ_LEADS
 from training.data.synthetic import Synthetic
 from training.methods.lead_reading import LeadReading, cell_tokens, reading_loss, reading_targets, states_right
 from worker.model.bundle import Grid
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 
-FORM = layout("3x4", 448, 196)
+LAYOUT = make_layout("3x4", 448, 196)
 GRID = Grid(14, 32, 2)
 
 
 def test_a_cells_tokens_are_those_under_it() -> None:
-    shares = cell_tokens(FORM, GRID).view(len(READ_LEADS), 7, 16)
+    shares = cell_tokens(LAYOUT, GRID).view(len(READ_LEADS), 7, 16)
     # V4 stands in the last column of the first row: 35 mm of two token rows, 62.5 mm of 3.6 token columns.
     v4 = shares[READ_LEADS.index("V4")]
     assert v4[:2, 14].min() > 0.8
@@ -28,9 +28,9 @@ def test_a_cells_tokens_are_those_under_it() -> None:
 
 def test_a_lead_is_read_from_its_own_cell_alone() -> None:
     torch.manual_seed(0)
-    reading = LeadReading(16, FORM, GRID)
+    reading = LeadReading(16, LAYOUT, GRID)
     tokens = torch.randn(1, 112, 16)
-    outside = cell_tokens(FORM, GRID)[READ_LEADS.index("V4")] == 0
+    outside = cell_tokens(LAYOUT, GRID)[READ_LEADS.index("V4")] == 0
     changed = tokens.clone()
     changed[0, outside] += 1.0
     before, after = (reading(each)["state"][0, READ_LEADS.index("V4")] for each in (tokens, changed))
@@ -38,7 +38,7 @@ def test_a_lead_is_read_from_its_own_cell_alone() -> None:
 
 
 def test_a_perfect_reading_has_almost_no_loss_and_a_wrong_one_has_much() -> None:
-    examples = Synthetic(A, 1, 8, FORM)[:8]
+    examples = Synthetic(A, 1, 8, LAYOUT)[:8]
     targets = reading_targets(examples)
     perfect = {
         "state": torch.nn.functional.one_hot(targets["state"], 6).float() * 50,

@@ -19,7 +19,7 @@ from training.data.example import Example, MadeExamples
 from training.data.reasoning import seen
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
-from worker.picture.raster import render
+from worker.picture.raster import render_image
 from worker.verdict.screening import screen
 from worker.waveform.measure import measure
 
@@ -47,10 +47,10 @@ class Recorded(MadeExamples):
     `left_out` counts the lines that are no examples, by reason: a rejection's code, or that of screening.
     """
 
-    def __init__(self, path: Path, decode: Callable[[bytes], Ecg], form: Layout) -> None:
+    def __init__(self, path: Path, decode: Callable[[bytes], Ecg], layout: Layout) -> None:
         """Look at every file once. Raises DataError if a line is wrong or nothing is left."""
         self._decode = decode
-        self._form = form
+        self._layout = layout
         self.left_out: Counter[str] = Counter()
         self._lines: list[_Line] = []
         digest = hashlib.sha256()
@@ -77,7 +77,7 @@ class Recorded(MadeExamples):
         texts = ecg.order.clinical_texts if line.texts is None else line.texts
         return Example(
             name=f"line {at + 1}",
-            image=render(ecg, self._form),
+            image=render_image(ecg, self._layout),
             facts=PromptFacts(ecg.patient.age_years, ecg.patient.sex, texts),
             ischemic=line.ischemic,
             measured=measured,

@@ -16,11 +16,11 @@ FORMS: Final = "simulated:SITE:SEED:COUNT[:varied], a JSONL file, or a folder wi
 DataSet = Synthetic | Recorded
 
 
-def open_data(stated: str, form: Layout, decode: Callable[[bytes], Ecg]) -> DataSet:
+def open_data(stated: str, layout: Layout, decode: Callable[[bytes], Ecg]) -> DataSet:
     """The examples that are meant, drawn in this layout; `decode` reads recorded files. Raises DataError."""
     if not stated.startswith(_SIMULATED):
-        return Recorded(Path(stated), decode, form)
+        return Recorded(Path(stated), decode, layout)
     match stated.removeprefix(_SIMULATED).split(":"):
         case [("A" | "B") as site, seed, count, *how] if (seed + count).isdecimal() and how in ([], ["varied"]):
-            return Synthetic(HOSPITALS[site], int(seed), int(count), form, Variety() if how else AS_SERVED)
+            return Synthetic(HOSPITALS[site], int(seed), int(count), layout, Variety() if how else AS_SERVED)
     raise DataError(f"{stated} is none of: {FORMS}.")

@@ -16,7 +16,7 @@ from training.data.reasoning import PATTERNS, unseen, written
 from training.data.restyle import blank, reprinted
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
-from worker.picture.raster import Picture, image_digest, render
+from worker.picture.raster import Picture, image_digest, render_image
 from worker.verdict.screening import screen
 from worker.waveform.measure import Measured, measure
 
@@ -45,11 +45,11 @@ AS_SERVED: Final = Variety(reprinted=0.0, without_text=0.0, blank=0.0)
 class Synthetic(MadeExamples):
     """`len` examples of one hospital and seed. Each is made when it is asked for, in about 12 ms."""
 
-    def __init__(self, site: Hospital, seed: int, length: int, form: Layout, variety: Variety = AS_SERVED) -> None:
+    def __init__(self, site: Hospital, seed: int, length: int, layout: Layout, variety: Variety = AS_SERVED) -> None:
         self._site = site
         self._seed = seed
         self._length = length
-        self._form = form
+        self._layout = layout
         self._variety = variety
 
     def __len__(self) -> int:
@@ -82,7 +82,7 @@ class Synthetic(MadeExamples):
     def _example(self, ecg: Ecg, truth: Truth, measured: Measured) -> Example:
         return Example(
             name=f"{truth.site}{truth.seed}-{truth.index}",
-            image=self._printed(render(ecg, self._form)),
+            image=self._printed(render_image(ecg, self._layout)),
             facts=PromptFacts(ecg.patient.age_years, ecg.patient.sex, ecg.order.clinical_texts),
             ischemic=truth.ischemic,
             measured=measured,
@@ -93,7 +93,7 @@ class Synthetic(MadeExamples):
 
     def _printed(self, image: Picture) -> Picture:
         """As the hospital prints."""
-        right_px, down_px = (round(mm * self._form.px_per_mm) for mm in self._site.offset_mm)
+        right_px, down_px = (round(mm * self._layout.px_per_mm) for mm in self._site.offset_mm)
         if not (right_px or down_px or any(self._site.ink_rgb)):
             return image
         return reprinted(image, self._site.ink_rgb, right_px, down_px)

@@ -34,9 +34,9 @@ class LeadReading(nn.Module):
 
     cell: Tensor
 
-    def __init__(self, width: int, form: Layout, grid: Grid) -> None:
+    def __init__(self, width: int, layout: Layout, grid: Grid) -> None:
         super().__init__()
-        self.register_buffer("cell", cell_tokens(form, grid), persistent=False)
+        self.register_buffer("cell", cell_tokens(layout, grid), persistent=False)
         self.trunk = nn.Sequential(nn.LayerNorm(2 * width), nn.Linear(2 * width, _HIDDEN), nn.GELU())
         self.state = nn.Linear(_HIDDEN, len(STATES))
         self.amplitude = nn.Linear(_HIDDEN, len(_AMPLITUDES))
@@ -61,20 +61,20 @@ class LeadReading(nn.Module):
         }
 
 
-def cell_tokens(form: Layout, grid: Grid) -> Tensor:
+def cell_tokens(layout: Layout, grid: Grid) -> Tensor:
     """How much of each token lies in the cell of each of `READ_LEADS`: float [leads, tokens], 0 to 1.
 
     A lead that is drawn twice, as a rhythm strip, is read where it is drawn first.
     """
     rows, columns = grid.rows // grid.merge, grid.columns // grid.merge
-    token_mm = form.width_px / form.px_per_mm / columns
+    token_mm = layout.width_px / layout.px_per_mm / columns
     down = torch.arange(rows, dtype=torch.float32) * token_mm
     across = torch.arange(columns, dtype=torch.float32) * token_mm
-    by_lead = {cell.lead: cell for cell in reversed(cells(form))}
+    by_lead = {cell.lead: cell for cell in reversed(cells(layout))}
     shares = []
     for lead in READ_LEADS:
         cell = by_lead[lead]
-        top, bottom = cell.baseline_mm - form.pitch_mm / 2, cell.baseline_mm + form.pitch_mm / 2
+        top, bottom = cell.baseline_mm - layout.pitch_mm / 2, cell.baseline_mm + layout.pitch_mm / 2
         height = (torch.clamp(down + token_mm, max=bottom) - torch.clamp(down, min=top)).clamp(min=0) / token_mm
         right = cell.left_mm + cell.width_mm
         width = (torch.clamp(across + token_mm, max=right) - torch.clamp(across, min=cell.left_mm)).clamp(min=0)

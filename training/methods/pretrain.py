@@ -58,10 +58,10 @@ class _ReadingTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
 
-def pretrain(model: Any, bundle: ModelBundle, form: Layout, examples: Examples, plan: Plan, run: Run) -> LeadReading:
+def pretrain(model: Any, bundle: ModelBundle, layout: Layout, examples: Examples, plan: Plan, run: Run) -> LeadReading:
     """Teach the tower of `model`, in place, and return the heads. Resumes where an interrupted run has stopped."""
     torch.manual_seed(plan.seed)
-    reading = LeadReading(bundle.config.text_config.hidden_size, form, bundle.grid)
+    reading = LeadReading(bundle.config.text_config.hidden_size, layout, bundle.grid)
     visual = model.model.visual.requires_grad_(True)
     batcher = Batcher(bundle)
 
@@ -88,8 +88,8 @@ def save_reading(reading: LeadReading, directory: Path) -> None:
     save_file(reading.state_dict(), directory / READING)
 
 
-def load_reading(directory: Path, bundle: ModelBundle, form: Layout) -> LeadReading:
+def load_reading(directory: Path, bundle: ModelBundle, layout: Layout) -> LeadReading:
     """The heads that a run of `pretrain` has kept."""
-    reading = LeadReading(bundle.config.text_config.hidden_size, form, bundle.grid)
+    reading = LeadReading(bundle.config.text_config.hidden_size, layout, bundle.grid)
     reading.load_state_dict(load_file(directory / READING))
     return reading

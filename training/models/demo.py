@@ -9,10 +9,10 @@ from training.models.build import Dimensions, build_model, build_tokenizer, save
 from worker.model.bundle import Preprocessing
 from worker.model.facts import clinical_line, question_text
 from worker.model.manifest import IdentityCalibration, LayoutSettings, ModelSettings, PromptSettings
-from worker.picture.layout import Layout, layout
+from worker.picture.layout import Layout, make_layout
 
 # Two rows of tokens to a row of leads: 56 px are 35 mm at 1.6 px/mm. 0.1 mV, the least inversion, is 1.6 px.
-FORM: Final[Layout] = layout("3x4", width_px=448, height_px=196)
+LAYOUT: Final[Layout] = make_layout("3x4", width_px=448, height_px=196)
 
 DIMENSIONS: Final = Dimensions(
     vision_width=96,
@@ -37,13 +37,7 @@ QUESTION: Final = "Is this T-wave inversion ischemic?"
 SETTINGS: Final = ModelSettings(
     name="ecg-r1-demo",
     training="demo",
-    layout=LayoutSettings(
-        name=FORM.name,
-        width_px=FORM.width_px,
-        height_px=FORM.height_px,
-        speed_mm_per_s=FORM.speed_mm_per_s,
-        gain_mm_per_mv=FORM.gain_mm_per_mv,
-    ),
+    layout=LayoutSettings.of(LAYOUT),
     prompt=PromptSettings(system=SYSTEM, question=QUESTION),
     prompt_tokens=320,
     max_new_tokens=192,
@@ -53,7 +47,7 @@ SETTINGS: Final = ModelSettings(
     vision_onnx=None,
 )
 
-_CORPUS: Final = Synthetic(A, seed=5, length=1500, form=FORM, variety=Variety())
+_CORPUS: Final = Synthetic(A, seed=5, length=1500, layout=LAYOUT, variety=Variety())
 """What the tokenizer is learned from: other ECGs than any model learns from or is tested on."""
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from worker.model.errors import BundleError
+from worker.picture.layout import Layout, make_layout
 
 MANIFEST: Final = "ecg-model.json"
 
@@ -33,6 +34,21 @@ class LayoutSettings(_Settings):
     height_px: PositiveInt
     speed_mm_per_s: PositiveFloat
     gain_mm_per_mv: PositiveFloat
+
+    @classmethod
+    def of(cls, layout: Layout) -> "LayoutSettings":
+        """What a manifest says of a layout."""
+        return cls(
+            name=layout.name,
+            width_px=layout.width_px,
+            height_px=layout.height_px,
+            speed_mm_per_s=layout.speed_mm_per_s,
+            gain_mm_per_mv=layout.gain_mm_per_mv,
+        )
+
+    def layout(self) -> Layout:
+        """The layout that is meant. Raises ValueError if it cannot be drawn legibly."""
+        return make_layout(self.name, self.width_px, self.height_px, self.speed_mm_per_s, self.gain_mm_per_mv)
 
 
 class PromptSettings(_Settings):

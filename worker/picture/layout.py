@@ -1,4 +1,4 @@
-"""The form of an ECG picture: paper, rows and columns, scale. All geometry, in millimetres, follows from a `Layout`.
+"""The layout of an ECG picture: paper, rows and columns, scale. All geometry, in millimetres, follows from a `Layout`.
 
 The paper is 280 mm wide at any size in pixels, so that a small picture shows the same ECG at a coarser resolution.
 The origin is the top left corner; y points down. Grid lines lie on whole millimetres, baselines and the start of the
@@ -11,18 +11,21 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Final
 
-PAPER_WIDTH_MM: Final = 280.0
-TRACE_LEFT_MM: Final = 25.0
-TRACE_WIDTH_MM: Final = 250.0  # 10 s at 25 mm/s
-LABEL_MM: Final = 3.2  # height of a capital letter
+_PAPER_WIDTH_MM: Final = 280.0
+_TRACE_LEFT_MM: Final = 25.0
+_TRACE_WIDTH_MM: Final = 250.0  # 10 s at 25 mm/s
+_LETTER_MM: Final = 3.2  # height of a capital letter
 
-INK: Final = (0, 0, 0)
-GRID_MAJOR: Final = (236, 150, 150)
-GRID_MINOR: Final = (251, 220, 220)
-CUT_MARK: Final = (200, 0, 0)
-EMPTY_BOX: Final = (150, 150, 150)
+Colour = tuple[int, int, int]
+Line = tuple[tuple[float, float], ...]
 
-_FORM: Final = 1
+# Red, green, blue.
+INK: Final[Colour] = (0, 0, 0)
+CLIP_MARKER: Final[Colour] = (200, 0, 0)
+EMPTY_BOX: Final[Colour] = (150, 150, 150)
+_GRID: Final[tuple[tuple[int, Colour], ...]] = ((1, (251, 220, 220)), (5, (236, 150, 150)))
+
+_VERSION: Final = 1
 """Raised with every change of what is drawn that the parameters do not show (colours, lettering), for the digest."""
 
 _ROWS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
@@ -55,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Everything that decides what a picture of a given ECG looks like. Made by `layout`."""
+    """Everything that decides what a picture of a given ECG looks like. Made by `make_layout`."""
 
     name: str
     width_px: int
@@ -67,7 +70,7 @@ class Layout:
     @property
     def px_per_mm(self) -> float:
         """Pixels a millimetre, the same in both directions."""
-        return self.width_px / PAPER_WIDTH_MM
+        return self.width_px / _PAPER_WIDTH_MM
 
     @property
     def height_mm(self) -> float:
@@ -77,7 +80,7 @@ class Layout:
     @property
     def seconds(self) -> float:
         """How much of a recording, from its start, the picture shows."""
-        return TRACE_WIDTH_MM / self.speed_mm_per_s
+        return _TRACE_WIDTH_MM / self.speed_mm_per_s
 
     @property
     def pitch_mm(self) -> float:
@@ -87,7 +90,7 @@ class Layout:
     @property
     def digest(self) -> str:
         """SHA-256 of all parameters, for provenance."""
-        return hashlib.sha256(json.dumps([_FORM, asdict(self)], sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([_VERSION, asdict(self)], sort_keys=True).encode()).hexdigest()
 
     @property
     def caption(self) -> str:
@@ -95,7 +98,7 @@ class Layout:
         return f"{self.speed_mm_per_s:g} mm/s   {self.gain_mm_per_mv:g} mm/mV"
 
 
-def layout(
+def make_layout(
     name: str = "3x4+II",
     width_px: int = 1120,
     height_px: int = 840,
@@ -120,46 +123,83 @@ def layout(
     return made
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The empty sheet of a layout, in millimetres: all that is drawn before an ECG is. Made by `make_page`.
+
+    `grid` are the steps between grid lines and their colours, the finest first; lines lie on whole steps from the top
+    left corner. `frame_lines` are a calibration pulse of 1 mV and 0.2 s before every row, and ticks between leads.
+    `lettering` is each text with the left end of its foot line; capitals are `letter_mm` high.
+    """
+
+    width_mm: float
+    height_mm: float
+    width_px: int
+    height_px: int
+    grid: tuple[tuple[int, Colour], ...]
+    frame_lines: tuple[Line, ...]
+    lettering: tuple[tuple[str, tuple[float, float]], ...]
+    letter_mm: float
+    ink: Colour = INK
+    clip_marker: Colour = CLIP_MARKER
+    empty_box: Colour = EMPTY_BOX
+
+    @property
+    def px_per_mm(self) -> float:
+        """Pixels a millimetre, the same in both directions."""
+        return self.width_px / self.width_mm
+
+
 @lru_cache(maxsize=16)
-def cells(form: Layout) -> tuple[Cell, ...]:
+def make_page(layout: Layout) -> Page:
+    """The empty sheet of a layout."""
+    lettering = [(cell.lead, _label_origin_mm(layout, cell)) for cell in cells(layout)]
+    lettering.append((layout.caption, (_TRACE_LEFT_MM, layout.height_mm - 3.0)))
+    return Page(
+        width_mm=_PAPER_WIDTH_MM,
+        height_mm=layout.height_mm,
+        width_px=layout.width_px,
+        height_px=layout.height_px,
+        grid=_GRID,
+        frame_lines=_frame_lines_mm(layout),
+        lettering=tuple(lettering),
+        letter_mm=_LETTER_MM,
+    )
+
+
+@lru_cache(maxsize=16)
+def cells(layout: Layout) -> tuple[Cell, ...]:
     """Where each lead is drawn, in reading order of the rows.
 
     A trace may run as far as its neighbours' baselines, as on paper, before it is cut off.
     """
-    pitch_mm = form.pitch_mm
-    spare_mm = form.height_mm - _CAPTION_MM - pitch_mm * len(form.rows)
+    pitch_mm = layout.pitch_mm
+    spare_mm = layout.height_mm - _CAPTION_MM - pitch_mm * len(layout.rows)
     first_mm = 5.0 * round((spare_mm / 2 + pitch_mm / 2) / 5)
     reach_mm = max(pitch_mm, _LEAST_REACH_MM)
     made = []
-    for number, row in enumerate(form.rows):
+    for number, row in enumerate(layout.rows):
         baseline_mm = first_mm + number * pitch_mm
         top_mm = max(baseline_mm - reach_mm, 1.0)
-        bottom_mm = min(baseline_mm + reach_mm, form.height_mm - _CAPTION_MM)
-        width_mm = TRACE_WIDTH_MM / len(row)
+        bottom_mm = min(baseline_mm + reach_mm, layout.height_mm - _CAPTION_MM)
+        width_mm = _TRACE_WIDTH_MM / len(row)
         for column, lead in enumerate(row):
-            left_mm = TRACE_LEFT_MM + column * width_mm
+            left_mm = _TRACE_LEFT_MM + column * width_mm
             made.append(Cell(lead, left_mm, width_mm, baseline_mm, column, len(row), top_mm, bottom_mm))
     return tuple(made)
 
 
-def label_origin_mm(form: Layout, cell: Cell) -> tuple[float, float]:
-    """Where the name of a cell's lead begins: left end of its foot line."""
-    return cell.left_mm + 1.5, cell.baseline_mm - min(0.36 * form.pitch_mm, 16.0)
+def _label_origin_mm(layout: Layout, cell: Cell) -> tuple[float, float]:
+    return cell.left_mm + 1.5, cell.baseline_mm - min(0.36 * layout.pitch_mm, 16.0)
 
 
-def caption_origin_mm(form: Layout) -> tuple[float, float]:
-    """Where the caption begins."""
-    return TRACE_LEFT_MM, form.height_mm - 3.0
-
-
-def furniture_mm(form: Layout) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """The black lines of an empty form: a calibration pulse of 1 mV and 0.2 s before every row, ticks between leads."""
-    lines: list[tuple[tuple[float, float], ...]] = []
-    foot_mm = TRACE_LEFT_MM - 5.0
-    for cell in cells(form):
+def _frame_lines_mm(layout: Layout) -> tuple[Line, ...]:
+    lines: list[Line] = []
+    foot_mm = _TRACE_LEFT_MM - 5.0
+    for cell in cells(layout):
         base_mm = cell.baseline_mm
         if cell.column == 0:
-            rise_mm, high_mm = foot_mm - 0.2 * form.speed_mm_per_s, base_mm - form.gain_mm_per_mv
+            rise_mm, high_mm = foot_mm - 0.2 * layout.speed_mm_per_s, base_mm - layout.gain_mm_per_mv
             lines.append(
                 ((rise_mm - 2, base_mm), (rise_mm, base_mm), (rise_mm, high_mm), (foot_mm, high_mm),
                  (foot_mm, base_mm), (foot_mm + 2, base_mm))
@@ -167,14 +207,3 @@ def furniture_mm(form: Layout) -> tuple[tuple[tuple[float, float], ...], ...]:
         else:
             lines += [((cell.left_mm, base_mm + side * 4.0), (cell.left_mm, base_mm + side * 7.0)) for side in (-1, 1)]
     return tuple(lines)
-
-
-def cut_mark_mm(x_mm: float, y_mm: float, direction: int) -> tuple[tuple[float, float], ...]:
-    """The triangle that points to where a trace leaves its row."""
-    foot_mm = y_mm - 2.0 * direction
-    return (x_mm, y_mm), (x_mm - 1.0, foot_mm), (x_mm + 1.0, foot_mm)
-
-
-def grid_mm(extent_mm: float, step_mm: int) -> range:
-    """Where grid lines lie along one side of the paper."""
-    return range(0, int(extent_mm) + 1, step_mm)

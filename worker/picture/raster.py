@@ -1,6 +1,6 @@
 """An ECG as a picture: RGB pixels on pink ECG paper, the same bytes for the same ECG and layout.
 
-The empty form (grid, lead names, calibration pulses, caption) is drawn once a layout; an ECG adds only its traces.
+The empty page (grid, lead names, calibration pulses, caption) is drawn once a layout; an ECG adds only its traces.
 Nothing about the patient is drawn.
 """
 
@@ -13,23 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ecg import Ecg
-from worker.picture.layout import (
-    CUT_MARK,
-    EMPTY_BOX,
-    GRID_MAJOR,
-    GRID_MINOR,
-    INK,
-    LABEL_MM,
-    PAPER_WIDTH_MM,
-    Layout,
-    caption_origin_mm,
-    cells,
-    cut_mark_mm,
-    furniture_mm,
-    grid_mm,
-    label_origin_mm,
-)
-from worker.picture.traces import Drawing, draw
+from worker.picture.layout import Layout, Page, make_page
+from worker.picture.traces import Traces, trace_paths
 
 Picture = NDArray[np.uint8]
 """Height x width x 3, RGB, C-contiguous."""
@@ -47,14 +32,15 @@ _FINE_TRACE_PX_PER_MM: Final = 3.0
 _LEAST_LABEL_PX: Final = 10.0  # below it I, II and III look alike
 
 
-def render(ecg: Ecg, layout: Layout) -> Picture:
+def render_image(ecg: Ecg, layout: Layout) -> Picture:
     """Draw an ECG. The result is the caller's own array."""
-    factor = 1 if layout.px_per_mm >= _FINE_TRACE_PX_PER_MM else 2
-    canvas = _form(layout, factor).copy()
-    _draw(canvas, draw(ecg, layout), layout.px_per_mm * factor, (factor - 1) / 2)
+    page = make_page(layout)
+    factor = 1 if page.px_per_mm >= _FINE_TRACE_PX_PER_MM else 2
+    canvas = _template(page, factor).copy()
+    _draw(canvas, trace_paths(ecg, layout), page, factor)
     if factor == 1:
         return canvas
-    return np.asarray(cv2.resize(canvas, (layout.width_px, layout.height_px), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(canvas, (page.width_px, page.height_px), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def image_digest(image: Picture) -> str:
@@ -72,19 +58,19 @@ def png(image: Picture) -> bytes:
     return encoded.tobytes()
 
 
-def _draw(canvas: Picture, drawing: Drawing, px_per_mm: float, offset_px: float) -> None:
-    """Add traces, marks and boxes. A point's millimetres times the scale are the centre of its pixel."""
-    if drawing.lines:
-        lines = [_by_columns(line, px_per_mm) for line in drawing.lines]
+def _draw(canvas: Picture, traces: Traces, page: Page, factor: int) -> None:
+    """Add traces, markers and boxes. A point's millimetres times the scale are the centre of its pixel."""
+    px_per_mm, offset_px = page.px_per_mm * factor, (factor - 1) / 2
+    if traces.lines:
+        lines = [_by_columns(line, px_per_mm) for line in traces.lines]
         fixed = _fixed(np.concatenate(lines), px_per_mm, offset_px)
         ends = np.cumsum([len(line) for line in lines])
-        cv2.polylines(canvas, np.split(fixed, ends[:-1]), False, INK, 1, cv2.LINE_AA, _SHIFT)
-    for mark in drawing.cut_marks:
-        tip = np.array(cut_mark_mm(*mark))
-        cv2.fillPoly(canvas, [_fixed(tip, px_per_mm, offset_px)], CUT_MARK, cv2.LINE_AA, _SHIFT)
-    for left, top, right, bottom in drawing.empty_boxes:
+        cv2.polylines(canvas, np.split(fixed, ends[:-1]), False, page.ink, 1, cv2.LINE_AA, _SHIFT)
+    for marker in traces.clip_markers:
+        cv2.fillPoly(canvas, [_fixed(marker, px_per_mm, offset_px)], page.clip_marker, cv2.LINE_AA, _SHIFT)
+    for left, top, right, bottom in traces.empty_boxes:
         corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
-        cv2.polylines(canvas, [_fixed(corners, px_per_mm, offset_px)], True, EMPTY_BOX, 1, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(canvas, [_fixed(corners, px_per_mm, offset_px)], True, page.empty_box, 1, cv2.LINE_AA, _SHIFT)
 
 
 def _by_columns(line: NDArray[np.float32], px_per_mm: float) -> NDArray[np.float32]:
@@ -116,28 +102,26 @@ def _fixed(points_mm: NDArray[np.floating], px_per_mm: float, offset_px: float =
 
 
 @lru_cache(maxsize=8)
-def _form(layout: Layout, factor: int) -> Picture:
-    """The empty form, read-only; every pixel repeated `factor` times in both directions."""
-    form = _grid(layout)
-    for cell in cells(layout):
-        _letter(form, cell.lead, label_origin_mm(layout, cell), layout.px_per_mm)
-    _letter(form, layout.caption, caption_origin_mm(layout), layout.px_per_mm)
-    form = np.ascontiguousarray(form.repeat(factor, axis=0).repeat(factor, axis=1))
-    for line in furniture_mm(layout):
-        points = _fixed(np.array(line), layout.px_per_mm * factor, (factor - 1) / 2)
-        cv2.polylines(form, [points], False, INK, 1, cv2.LINE_AA, _SHIFT)
-    form.setflags(write=False)
-    return form
+def _template(page: Page, factor: int) -> Picture:
+    """The empty page, read-only; every pixel repeated `factor` times in both directions."""
+    template = _grid(page)
+    for text, origin_mm in page.lettering:
+        _draw_text(template, text, origin_mm, page)
+    template = np.ascontiguousarray(template.repeat(factor, axis=0).repeat(factor, axis=1))
+    for line in page.frame_lines:
+        points = _fixed(np.array(line), page.px_per_mm * factor, (factor - 1) / 2)
+        cv2.polylines(template, [points], False, page.ink, 1, cv2.LINE_AA, _SHIFT)
+    template.setflags(write=False)
+    return template
 
 
-def _grid(layout: Layout) -> Picture:
-    """White paper with a line every 5 mm and, where there is room for them, every millimetre."""
-    paper = np.full((layout.height_px, layout.width_px, 3), 255.0)
-    fine = layout.px_per_mm >= _FINE_GRID_PX_PER_MM
-    steps = ((1, GRID_MINOR), (5, GRID_MAJOR)) if fine else ((5, GRID_COARSE),)
-    for step_mm, colour in steps:
-        across = _coverage(layout.width_px, PAPER_WIDTH_MM, step_mm, layout.px_per_mm)
-        down = _coverage(layout.height_px, layout.height_mm, step_mm, layout.px_per_mm)
+def _grid(page: Page) -> Picture:
+    """White paper with the page's grid or, where its finest lines would touch, only the widest one, paler."""
+    paper = np.full((page.height_px, page.width_px, 3), 255.0)
+    fine = page.px_per_mm >= _FINE_GRID_PX_PER_MM
+    for step_mm, colour in page.grid if fine else ((page.grid[-1][0], GRID_COARSE),):
+        across = _coverage(page.width_px, page.width_mm, step_mm, page.px_per_mm)
+        down = _coverage(page.height_px, page.height_mm, step_mm, page.px_per_mm)
         ink = np.maximum(across[None, :], down[:, None])[:, :, None]
         paper = paper * (1 - ink) + np.array(colour) * ink
     grid: Picture = np.rint(paper).astype(np.uint8)
@@ -146,14 +130,14 @@ def _grid(layout: Layout) -> Picture:
 
 def _coverage(size_px: int, size_mm: float, step_mm: int, px_per_mm: float) -> NDArray[np.float64]:
     """How much of each pixel the grid lines, one pixel wide, cover along one direction."""
-    centres_px = np.array(grid_mm(size_mm, step_mm)) * px_per_mm
+    centres_px = np.arange(0, int(size_mm) + 1, step_mm) * px_per_mm
     distance_px = np.abs(np.arange(size_px)[:, None] - centres_px).min(axis=1)
     covered: NDArray[np.float64] = np.maximum(1.0 - distance_px, 0.0)
     return covered
 
 
-def _letter(form: Picture, text: str, origin_mm: tuple[float, float], px_per_mm: float) -> None:
-    height_px = max(LABEL_MM * px_per_mm, _LEAST_LABEL_PX)
+def _draw_text(template: Picture, text: str, origin_mm: tuple[float, float], page: Page) -> None:
+    height_px = max(page.letter_mm * page.px_per_mm, _LEAST_LABEL_PX)
     (_, capital_px), _ = cv2.getTextSize("V", cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)
-    origin_px = (round(origin_mm[0] * px_per_mm), round(origin_mm[1] * px_per_mm))
-    cv2.putText(form, text, origin_px, cv2.FONT_HERSHEY_SIMPLEX, height_px / capital_px, INK, 1, cv2.LINE_AA)
+    origin_px = (round(origin_mm[0] * page.px_per_mm), round(origin_mm[1] * page.px_per_mm))
+    cv2.putText(template, text, origin_px, cv2.FONT_HERSHEY_SIMPLEX, height_px / capital_px, page.ink, 1, cv2.LINE_AA)

@@ -1,7 +1,7 @@
 """From an ECG to the lines of its picture, in millimetres on the paper of a layout. Raster and vector both draw these.
 
 The signal is drawn as it is: less its median, at true scale, neither filtered nor stretched. Gaps stay open, a short
-recording leaves its tail blank, and where a trace is cut off there is a mark.
+recording leaves its tail blank, and where a trace is clipped there is a marker.
 """
 
 from dataclasses import dataclass
@@ -18,30 +18,30 @@ _BASELINE_EVERY_S: Final = 0.008  # the median of a lead needs no denser samples
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawing:
-    """What is drawn of one ECG on an empty form; x and y in millimetres.
+class Traces:
+    """What is drawn of one ECG on an empty page; x and y in millimetres.
 
     `lines` are arrays of n x 2. `cut_marks` are (x, y, direction): a trace leaves its row there, upwards (-1) or
     downwards (+1). `empty_boxes` are (left, top, right, bottom) of cells whose lead is missing.
     """
 
     lines: tuple[NDArray[np.float32], ...]
-    cut_marks: tuple[tuple[float, float, int], ...]
+    clip_markers: tuple[NDArray[np.float64], ...]
     empty_boxes: tuple[tuple[float, float, float, float], ...]
 
 
-def draw(ecg: Ecg, form: Layout) -> Drawing:
-    """The traces of an ECG on a form.
+def trace_paths(ecg: Ecg, layout: Layout) -> Traces:
+    """The traces of an ECG in a layout.
 
     The picture shows the start of the recording, as long as it fits; the columns of a row follow one another in time
     and share what there is equally, so that in a short recording no lead is left out.
     """
-    shown_s = min(ecg.duration_s, form.seconds)
+    shown_s = min(ecg.duration_s, layout.seconds)
     baselines_uv = _baselines_uv(ecg)
     lines: list[NDArray[np.float32]] = []
-    marks: list[tuple[float, float, int]] = []
+    markers: list[NDArray[np.float64]] = []
     boxes: list[tuple[float, float, float, float]] = []
-    for cell in cells(form):
+    for cell in cells(layout):
         row = ecg.leads.index(cell.lead) if cell.lead in ecg.leads else None
         if row is None or np.isnan(baselines_uv[row]):
             boxes.append(
@@ -50,18 +50,18 @@ def draw(ecg: Ecg, form: Layout) -> Drawing:
             continue
         first = round(cell.column / cell.columns * shown_s * ecg.sampling_hz)
         stop = round((cell.column + 1) / cell.columns * shown_s * ecg.sampling_hz)
-        mm_per_uv = np.float32(-form.gain_mm_per_mv / 1000)
+        mm_per_uv = np.float32(-layout.gain_mm_per_mv / 1000)
         points = np.empty((stop - first, 2), np.float32)
-        points[:, 0] = _x_mm(stop - first, form.speed_mm_per_s / ecg.sampling_hz, cell.left_mm)
+        points[:, 0] = _x_mm(stop - first, layout.speed_mm_per_s / ecg.sampling_hz, cell.left_mm)
         y_mm = ecg.samples_uv[row, first:stop] * mm_per_uv
         y_mm += np.float32(cell.baseline_mm) - mm_per_uv * baselines_uv[row]
         points[:, 1] = y_mm
         if y_mm.min(initial=np.inf) >= cell.top_mm and y_mm.max(initial=-np.inf) <= cell.bottom_mm:
             lines.append(points)
         else:  # cut off, or with gaps: NaN fails both comparisons
-            marks += _cut(points, cell)
+            markers += _clip(points, cell)
             lines += _unbroken(points)
-    return Drawing(tuple(lines), tuple(marks), tuple(boxes))
+    return Traces(tuple(lines), tuple(markers), tuple(boxes))
 
 
 @lru_cache(maxsize=64)  # the same few for every ECG of one length and rate
@@ -83,18 +83,24 @@ def _baselines_uv(ecg: Ecg) -> NDArray[np.float32]:
     return baselines_uv
 
 
-def _cut(points: NDArray[np.float32], cell: Cell) -> list[tuple[float, float, int]]:
-    """Clip a trace to its row, in place, and say where that was: one mark for each stretch."""
+def _clip(points: NDArray[np.float32], cell: Cell) -> list[NDArray[np.float64]]:
+    """Clip a trace to its row, in place, and say where that was: one marker for each stretch."""
     y_mm = points[:, 1]
-    marks: list[tuple[float, float, int]] = []
+    markers: list[NDArray[np.float64]] = []
     for direction, edge_mm in ((-1, cell.top_mm), (1, cell.bottom_mm)):
         beyond = (y_mm - edge_mm) * direction > 0
         if beyond.any():
             edges = np.flatnonzero(np.diff(beyond, prepend=False, append=False))
             centres = (edges[::2] + edges[1::2] - 1) // 2
-            marks += [(float(x_mm), edge_mm, direction) for x_mm in points[centres, 0]]
+            markers += [_clip_marker_mm(float(x_mm), edge_mm, direction) for x_mm in points[centres, 0]]
             y_mm[beyond] = edge_mm
-    return marks
+    return markers
+
+
+def _clip_marker_mm(x_mm: float, y_mm: float, direction: int) -> NDArray[np.float64]:
+    """The triangle with its tip at the edge of the row, upwards (-1) or downwards (+1)."""
+    foot_mm = y_mm - 2.0 * direction
+    return np.array([(x_mm, y_mm), (x_mm - 1.0, foot_mm), (x_mm + 1.0, foot_mm)])
 
 
 def _unbroken(points: NDArray[np.float32]) -> list[NDArray[np.float32]]:

@@ -17,13 +17,13 @@ from schemas.rejection import Reason, Rejection
 from simulator.edits import invert_t_waves, real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
 from worker.engine.question import Answer
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 from worker.pipeline import conclude, prepare
 from worker.prepared import PreparedEcg
 from worker.provenance import ModelIdentity
 from worker.redrive_headers import next_redrive, redriven_message
 
-SMALL = layout("3x4+II", 448, 336)
+SMALL = make_layout("3x4+II", 448, 336)
 READER = ModelIdentity(
     model=ModelRef(name="ecg-r1", digest="d" * 64, training="trained"),
     threshold=0.5,
@@ -163,13 +163,13 @@ def test_any_mutation_ends_as_one_result(seed: bytes, data: st.DataObject) -> No
     for _ in range(data.draw(st.integers(1, 8))):
         at = data.draw(st.integers(0, len(payload) - 1))
         match data.draw(st.sampled_from(["set", "cut", "repeat", "insert"])):
-            prepared "set":
+            case "set":
                 payload[at] = data.draw(st.integers(0, 255))
-            prepared "cut":
+            case "cut":
                 del payload[at : at + data.draw(st.integers(1, 2000))]
-            prepared "repeat":
+            case "repeat":
                 payload[at:at] = payload[at : at + 200]
-            prepared "insert":
+            case "insert":
                 payload[at:at] = data.draw(st.binary(max_size=40))
         if not payload:
             break
@@ -177,7 +177,9 @@ def test_any_mutation_ends_as_one_result(seed: bytes, data: st.DataObject) -> No
 
 
 def test_a_case_is_light_enough_to_travel_between_processes(inverted: bytes) -> None:
-    prepared = prepare(Record("files", 0, 0, None, None, inverted), functools.partial(decode, site=SiteDefaults()), SMALL)
+    prepared = prepare(
+        Record("files", 0, 0, None, None, inverted), functools.partial(decode, site=SiteDefaults()), SMALL
+    )
     assert isinstance(prepared, PreparedEcg)
     import pickle
 

@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from adapters.hl7v2.identity import AGE_UNUSABLE, MAX_CLINICAL_CHARACTERS
-from adapters.recording.site import ZONE_ASSUMED, Site
+from adapters.recording.site import ZONE_ASSUMED, SiteDefaults
 from schemas.ecg import Patient
 from schemas.rejection import Reason
 from tests.support.hl7_messages import MSH, OBR, PID, RATE, array, arrays, decoded, message, refused
@@ -117,7 +117,7 @@ def test_the_ecg_is_dated_by_obr_7_in_its_zone_or_the_messages(written: str, exp
 
 def test_without_any_zone_the_sites_is_assumed_and_noted() -> None:
     text = message(msh=MSH.replace("-0500", ""))
-    ecg = decoded(text, Site(zone=ZoneInfo("Europe/Berlin")))
+    ecg = decoded(text, SiteDefaults(zone=ZoneInfo("Europe/Berlin")))
     assert ecg.acquired_at == datetime(2026, 3, 23, 7, 55, tzinfo=UTC)
     assert ecg.notes == (ZONE_ASSUMED,)
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from schemas.ecg import LEADS, Ecg
 from simulator.edits import real_ecg, resample
 from tests.support.analytic import analytic_ecg, ecg_of
-from worker.picture.layout import CUT_MARK, LAYOUT_NAMES, PAPER_WIDTH_MM, Layout, cells, layout
-from worker.picture.raster import image_digest, png, render
-from worker.picture.traces import draw
+from worker.picture.layout import CLIP_MARKER, LAYOUT_NAMES, Layout, cells, make_layout, make_page
+from worker.picture.raster import image_digest, png, render_image
+from worker.picture.traces import trace_paths
 
 HZ = 500
 
@@ -34,7 +34,7 @@ def ink(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
 @pytest.mark.parametrize("name", LAYOUT_NAMES)
 @pytest.mark.parametrize("size", [(1120, 840), (1680, 1260), (560, 420), (448, 336)])
 def test_a_picture_is_rgb_bytes_of_the_size_asked_for(name: str, size: tuple[int, int]) -> None:
-    picture = render(real_ecg(), layout(name, *size))
+    picture = render_image(real_ecg(), make_layout(name, *size))
     assert picture.shape == (size[1], size[0], 3)
     assert picture.dtype == np.uint8
     assert picture.flags.c_contiguous
@@ -44,16 +44,16 @@ def test_a_picture_is_rgb_bytes_of_the_size_asked_for(name: str, size: tuple[int
 
 @pytest.mark.parametrize("name", LAYOUT_NAMES)
 def test_the_same_ecg_gives_the_same_bytes(name: str) -> None:
-    form = layout(name)
-    first = render(real_ecg(), form)
-    render(analytic_ecg(), form)
-    assert image_digest(render(real_ecg(), form)) == image_digest(first)
+    layout = make_layout(name)
+    first = render_image(real_ecg(), layout)
+    render_image(analytic_ecg(), layout)
+    assert image_digest(render_image(real_ecg(), layout)) == image_digest(first)
     first[:] = 0  # the picture is the caller's: the cached form stays as it was
-    assert image_digest(render(real_ecg(), form)) != image_digest(first)
+    assert image_digest(render_image(real_ecg(), layout)) != image_digest(first)
 
 
 def test_the_digest_tells_pictures_and_shapes_apart() -> None:
-    picture = render(empty(), layout())
+    picture = render_image(empty(), make_layout())
     other = picture.copy()
     other[0, 0, 0] ^= 1
     assert len({image_digest(picture), image_digest(other), image_digest(picture.reshape(1120, 840, 3))}) == 3
@@ -61,26 +61,26 @@ def test_the_digest_tells_pictures_and_shapes_apart() -> None:
 
 @pytest.mark.parametrize("name", LAYOUT_NAMES)
 def test_every_lead_has_its_place_and_reacts_there_only(name: str) -> None:
-    form = layout(name)
-    before = render(empty(), form)
-    for cell in cells(form):
-        seconds = form.seconds / cell.columns
-        after = render(step(cell.lead, cell.column * seconds + 0.5 * seconds, 0.5), form)
+    layout = make_layout(name)
+    before = render_image(empty(), layout)
+    for cell in cells(layout):
+        seconds = layout.seconds / cell.columns
+        after = render_image(step(cell.lead, cell.column * seconds + 0.5 * seconds, 0.5), layout)
         changed = (before != after).any(axis=2)
         assert changed.any()
-        for own in (other for other in cells(form) if other.lead == cell.lead):
+        for own in (other for other in cells(layout) if other.lead == cell.lead):
             left, right = own.left_mm - 1, own.left_mm + own.width_mm + 1
-            top, bottom = own.baseline_mm - 0.5 * form.gain_mm_per_mv - 1, own.baseline_mm + 1
-            left_px, right_px, top_px, bottom_px = (int(mm * form.px_per_mm) for mm in (left, right, top, bottom))
+            top, bottom = own.baseline_mm - 0.5 * layout.gain_mm_per_mv - 1, own.baseline_mm + 1
+            left_px, right_px, top_px, bottom_px = (int(mm * layout.px_per_mm) for mm in (left, right, top, bottom))
             changed[top_px : bottom_px + 1, left_px : right_px + 1] = False
         assert not changed.any()
 
 
 def test_columns_follow_one_another_in_time() -> None:
-    order = [cell.lead for cell in cells(layout("3x4+II"))]
+    order = [cell.lead for cell in cells(make_layout("3x4+II"))]
     assert order == ["I", "aVR", "V1", "V4", "II", "aVL", "V2", "V5", "III", "aVF", "V3", "V6", "II"]
-    late = render(step("I", 6.0, 1.0), layout("3x4+II"))
-    assert np.array_equal(late, render(empty(), layout("3x4+II")))  # at 6 s the first row shows V1
+    late = render_image(step("I", 6.0, 1.0), make_layout("3x4+II"))
+    assert np.array_equal(late, render_image(empty(), make_layout("3x4+II")))  # at 6 s the first row shows V1
 
 
 @pytest.mark.parametrize("hz", [250, 500, 1000])
@@ -88,9 +88,9 @@ def test_columns_follow_one_another_in_time() -> None:
 def test_the_trace_is_true_to_scale(speed: float, gain: float, hz: int) -> None:
     samples_uv = np.zeros((12, 10 * hz))
     samples_uv[LEADS.index("II"), hz : hz + hz // 5] = 800
-    form = layout("12x1", 1120, 840, speed, gain)
-    line = draw(ecg_of(samples_uv, hz), form).lines[LEADS.index("II")]
-    cell = cells(form)[LEADS.index("II")]
+    layout = make_layout("12x1", 1120, 840, speed, gain)
+    line = trace_paths(ecg_of(samples_uv, hz), layout).lines[LEADS.index("II")]
+    cell = cells(layout)[LEADS.index("II")]
     high = line[line[:, 1] < cell.baseline_mm - 1]
     assert high[:, 1] == pytest.approx(cell.baseline_mm - 0.8 * gain, abs=1e-3)
     assert high[0, 0] == pytest.approx(cell.left_mm + speed * 1.0, abs=1e-3)
@@ -101,31 +101,31 @@ def test_the_trace_is_true_to_scale(speed: float, gain: float, hz: int) -> None:
 def test_what_is_drawn_lies_where_the_signal_has_it(size: tuple[int, int]) -> None:
     samples_uv = np.zeros((12, 5000))
     samples_uv[LEADS.index("II"), 500:700] = 1300
-    form = layout("6x2", *size)
-    cell = cells(form)[2]
+    layout = make_layout("6x2", *size)
+    cell = cells(layout)[2]
     assert cell.lead == "II"
-    difference = render(empty(), form).astype(int) - render(ecg_of(samples_uv, HZ), form)
-    column = difference[:, round((cell.left_mm + 25 * 1.2) * form.px_per_mm)].sum(axis=1)
-    top, bottom = round((cell.baseline_mm - 16) * form.px_per_mm), round((cell.baseline_mm - 10) * form.px_per_mm)
+    difference = render_image(empty(), layout).astype(int) - render_image(ecg_of(samples_uv, HZ), layout)
+    column = difference[:, round((cell.left_mm + 25 * 1.2) * layout.px_per_mm)].sum(axis=1)
+    top, bottom = round((cell.baseline_mm - 16) * layout.px_per_mm), round((cell.baseline_mm - 10) * layout.px_per_mm)
     darkness = column[top : bottom + 1].clip(0)
     centre_px = top + (darkness * np.arange(len(darkness))).sum() / darkness.sum()
-    assert centre_px / form.px_per_mm == pytest.approx(cell.baseline_mm - 13, abs=0.13)
+    assert centre_px / layout.px_per_mm == pytest.approx(cell.baseline_mm - 13, abs=0.13)
 
 
 @pytest.mark.parametrize("hz", [500, 1000])
 def test_a_spike_of_one_sample_keeps_its_height(hz: int) -> None:
-    form = layout("6x2")
-    cell = cells(form)[2]
-    blank = render(ecg_of(np.zeros((12, 10 * hz)), hz), form)
+    layout = make_layout("6x2")
+    cell = cells(layout)[2]
+    blank = render_image(ecg_of(np.zeros((12, 10 * hz)), hz), layout)
     for at in range(2 * hz, 2 * hz + 6):
         samples_uv = np.zeros((12, 10 * hz))
         samples_uv[LEADS.index("II"), at] = 1300
-        rows = np.nonzero((render(ecg_of(samples_uv, hz), form) != blank).any(axis=2))[0]
-        assert rows.min() / form.px_per_mm == pytest.approx(cell.baseline_mm - 13, abs=0.5)
+        rows = np.nonzero((render_image(ecg_of(samples_uv, hz), layout) != blank).any(axis=2))[0]
+        assert rows.min() / layout.px_per_mm == pytest.approx(cell.baseline_mm - 13, abs=0.5)
 
 
 def test_the_grid_has_a_line_every_millimetre_and_a_strong_one_every_five() -> None:
-    row = render(empty(), layout())[2].astype(int)  # between two horizontal lines, above the first row
+    row = render_image(empty(), make_layout())[2].astype(int)  # between two horizontal lines, above the first row
     tinted = np.flatnonzero(row[:, 1] < 255)
     assert set(np.diff(tinted)) == {4}
     strong = np.flatnonzero(row[:, 1] < 200)
@@ -134,33 +134,33 @@ def test_the_grid_has_a_line_every_millimetre_and_a_strong_one_every_five() -> N
 
 
 def test_the_calibration_pulse_is_one_millivolt_high() -> None:
-    form = layout()
-    cell = cells(form)[0]
-    dark = ink(render(empty(), form))[:, round(17.5 * form.px_per_mm)]
-    rows = np.flatnonzero(dark[: round(cell.baseline_mm * form.px_per_mm) + 8])
-    assert rows.mean() / form.px_per_mm == pytest.approx(cell.baseline_mm - form.gain_mm_per_mv, abs=0.2)
+    layout = make_layout()
+    cell = cells(layout)[0]
+    dark = ink(render_image(empty(), layout))[:, round(17.5 * layout.px_per_mm)]
+    rows = np.flatnonzero(dark[: round(cell.baseline_mm * layout.px_per_mm) + 8])
+    assert rows.mean() / layout.px_per_mm == pytest.approx(cell.baseline_mm - layout.gain_mm_per_mv, abs=0.2)
 
 
 def test_the_offset_of_a_lead_is_not_drawn() -> None:
     ecg = analytic_ecg()
     lifted = ecg_of(ecg.samples_uv + np.float32(4000), HZ)
-    difference = np.abs(render(ecg, layout()).astype(int) - render(lifted, layout()))
+    difference = np.abs(render_image(ecg, make_layout()).astype(int) - render_image(lifted, make_layout()))
     assert (difference > 40).mean() < 1e-4
 
 
 def test_padding_is_left_open() -> None:
     samples_uv = np.zeros((12, 5000))
     samples_uv[:, 2000:3000] = np.nan
-    form = layout("12x1")
-    lines = draw(ecg_of(samples_uv, HZ), form).lines
+    layout = make_layout("12x1")
+    lines = trace_paths(ecg_of(samples_uv, HZ), layout).lines
     assert [len(line) for line in lines] == [2000, 2000] * 12
     assert not any(((line[:, 0] > 25 + 101) & (line[:, 0] < 25 + 149)).any() for line in lines)
-    render(ecg_of(samples_uv, HZ), form)
+    render_image(ecg_of(samples_uv, HZ), layout)
 
 
 def test_a_short_recording_leaves_its_tail_blank_and_loses_no_lead() -> None:
-    drawing = draw(analytic_ecg(seconds=8.0), layout("3x4+II"))
-    widths_mm = [float(np.ptp(line[:, 0])) for line in drawing.lines]
+    traces = trace_paths(analytic_ecg(seconds=8.0), make_layout("3x4+II"))
+    widths_mm = [float(np.ptp(line[:, 0])) for line in traces.lines]
     assert widths_mm[:12] == pytest.approx([50.0] * 12, abs=0.2)
     assert widths_mm[12] == pytest.approx(200.0, abs=0.2)
 
@@ -168,7 +168,7 @@ def test_a_short_recording_leaves_its_tail_blank_and_loses_no_lead() -> None:
 def test_of_a_long_recording_the_first_ten_seconds_are_drawn() -> None:
     long = analytic_ecg(seconds=20.0)
     first = ecg_of(long.samples_uv[:, :5000], HZ)
-    for one, other in zip(draw(long, layout()).lines, draw(first, layout()).lines, strict=True):
+    for one, other in zip(trace_paths(long, make_layout()).lines, trace_paths(first, make_layout()).lines, strict=True):
         assert np.allclose(one, other, atol=0.2)  # the median is that of the whole recording
 
 
@@ -178,36 +178,37 @@ def test_a_missing_lead_is_an_empty_box() -> None:
     padded_uv = real_ecg().samples_uv.copy()
     padded_uv[LEADS.index("V3")] = np.nan
     for ecg in (without, ecg_of(padded_uv, 1000)):
-        drawing = draw(ecg, layout())
-        assert len(drawing.empty_boxes) == 1
-        assert len(drawing.lines) == 12
-        assert (render(ecg, layout()) == 150).all(axis=2).any()
+        traces = trace_paths(ecg, make_layout())
+        assert len(traces.empty_boxes) == 1
+        assert len(traces.lines) == 12
+        assert (render_image(ecg, make_layout()) == 150).all(axis=2).any()
 
 
 @pytest.mark.parametrize(("height_mv", "direction"), [(9.0, -1), (-9.0, 1)])
-def test_a_trace_that_leaves_its_row_is_cut_off_and_marked(height_mv: float, direction: int) -> None:
+def test_a_trace_that_leaves_its_row_is_clipped_and_marked(height_mv: float, direction: int) -> None:
     ecg = step("V1", 6.0, height_mv)
-    drawing = draw(ecg, layout())
-    assert [mark[2] for mark in drawing.cut_marks] == [direction]
-    x_mm, y_mm, _ = drawing.cut_marks[0]
+    traces = trace_paths(ecg, make_layout())
+    (marker,) = traces.clip_markers
+    (x_mm, y_mm), left, right = marker.tolist()
+    assert (y_mm - left[1]) * direction > 0 and left[1] == right[1], "the tip points out of the row"
     assert x_mm == pytest.approx(25 + 6.2 * 25, abs=0.2)
-    cell = next(cell for cell in cells(layout()) if cell.lead == "V1")
+    cell = next(cell for cell in cells(make_layout()) if cell.lead == "V1")
     assert y_mm in (cell.top_mm, cell.bottom_mm)
-    assert all(((line[:, 1] >= 0) & (line[:, 1] <= layout().height_mm)).all() for line in drawing.lines)
-    assert min(np.abs(line[:, 1] - y_mm).min() for line in drawing.lines) == 0
-    assert (render(ecg, layout()) == CUT_MARK).all(axis=2).any()
-    assert not draw(real_ecg(), layout()).cut_marks
+    assert all(((line[:, 1] >= 0) & (line[:, 1] <= make_layout().height_mm)).all() for line in traces.lines)
+    assert min(np.abs(line[:, 1] - y_mm).min() for line in traces.lines) == 0
+    assert (render_image(ecg, make_layout()) == CLIP_MARKER).all(axis=2).any()
+    assert not trace_paths(real_ecg(), make_layout()).clip_markers
 
 
 def test_a_png_holds_the_picture() -> None:
-    picture = render(real_ecg(), layout())
+    picture = render_image(real_ecg(), make_layout())
     decoded = cv2.imdecode(np.frombuffer(png(picture), np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     assert np.array_equal(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), picture)
 
 
-def test_one_drawing_serves_every_sampling_rate() -> None:
-    pictures = [render(resample(real_ecg(), hz), layout()) for hz in (250, 500, 1000)]
+def test_one_traces_serves_every_sampling_rate() -> None:
+    pictures = [render_image(resample(real_ecg(), hz), make_layout()) for hz in (250, 500, 1000)]
     for picture in pictures[1:]:
         grey = [cv2.GaussianBlur(one, (0, 0), 2).astype(float) for one in (pictures[0], picture)]
         assert np.abs(grey[0] - grey[1]).mean() < 1.0
@@ -215,17 +216,17 @@ def test_one_drawing_serves_every_sampling_rate() -> None:
 
 def test_a_layout_digest_follows_every_parameter() -> None:
     forms: list[Layout] = [
-        layout(), layout("3x4"), layout(width_px=560, height_px=420), layout(height_px=868),
-        layout(speed_mm_per_s=50), layout(gain_mm_per_mv=20),
+        make_layout(), make_layout("3x4"), make_layout(width_px=560, height_px=420), make_layout(height_px=868),
+        make_layout(speed_mm_per_s=50), make_layout(gain_mm_per_mv=20),
     ]  # fmt: skip
-    assert len({form.digest for form in forms}) == len(forms)
-    assert layout().digest == layout("3x4+II", 1120, 840, 25, 10).digest
+    assert len({layout.digest for layout in forms}) == len(forms)
+    assert make_layout().digest == make_layout("3x4+II", 1120, 840, 25, 10).digest
 
 
 def test_small_and_large_pictures_show_the_same_paper() -> None:
-    small, large = layout(width_px=448, height_px=336), layout()
+    small, large = make_layout(width_px=448, height_px=336), make_layout()
     assert cells(small) == cells(large)
-    assert small.px_per_mm == pytest.approx(448 / PAPER_WIDTH_MM)
+    assert small.px_per_mm == pytest.approx(448 / make_page(small).width_mm)
 
 
 @pytest.mark.parametrize(
@@ -240,4 +241,4 @@ def test_small_and_large_pictures_show_the_same_paper() -> None:
 )
 def test_a_layout_that_cannot_be_drawn_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"must be|too small"):
-        layout(**wrong)  # type: ignore[arg-type] # wrong on purpose
+        make_layout(**wrong)  # type: ignore[arg-type] # wrong on purpose

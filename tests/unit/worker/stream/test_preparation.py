@@ -19,7 +19,7 @@ from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected, Rejection
 from simulator.edits import real_ecg
 from worker.operations.garbage import COLLECT_EVERY
-from worker.picture.layout import layout
+from worker.picture.layout import make_layout
 from worker.prepared import PreparedEcg
 from worker.stream.preparation import PreparationPool
 
@@ -38,14 +38,14 @@ ALIVE: "weakref.WeakSet[Circle]" = weakref.WeakSet()
 def behave(payload: bytes) -> Ecg:
     """A decoder that does what the record says."""
     match payload:
-        prepared b"loop":
+        case b"loop":
             while True:
                 pass
-        prepared b"die":
+        case b"die":
             os.kill(os.getpid(), signal.SIGKILL)
-        prepared b"fail":
+        case b"fail":
             raise ValueError("DOE^JANE")
-        prepared b"circle":
+        case b"circle":
             gc.disable()  # Python's own collections
             Circle()
             raise Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT, str(len(ALIVE)))
@@ -58,7 +58,7 @@ def record(value: bytes) -> Record:
 
 @pytest.fixture
 def pool() -> Iterator[PreparationPool]:
-    with closing(PreparationPool(1, behave, layout(), time_limit_s=1.0)) as running:
+    with closing(PreparationPool(1, behave, make_layout(), time_limit_s=1.0)) as running:
         yield running
 
 
@@ -90,7 +90,7 @@ PARENT = """
 import sys, time
 from tests.unit.worker.stream.test_preparation import PreparationPool, behave, layout, record
 if __name__ == "__main__":
-    pool = PreparationPool(1, behave, layout())
+    pool = PreparationPool(1, behave, make_layout())
     pool.submit(record(b"fail")).result(60)
     print(*pool._pool._processes, flush=True)
     time.sleep(600)
@@ -118,7 +118,7 @@ from concurrent.futures import wait, FIRST_COMPLETED
 from tests.unit.worker.stream.test_preparation import PreparationPool, behave, layout, record
 if __name__ == "__main__":
     for _ in range(4):
-        pool = PreparationPool(1, behave, layout())
+        pool = PreparationPool(1, behave, make_layout())
         wait([pool.submit(record(b"ok")) for _ in range(pool.room)], return_when=FIRST_COMPLETED)
         pool.close()
 """
