@@ -43,12 +43,12 @@ class SlotCache:
 
         Masking is not enough: a masked value that is not finite still spoils a sum.
         """
-        for own, new in zip(self._layers, prompt.layers, strict=True):
-            for mine, theirs in zip(own, new, strict=True):
-                mine[slot, :, :length] = theirs[0, :, :length]
-                mine[slot, :, length:] = 0
+        for slots, read in zip(self._layers, prompt.layers, strict=True):
+            for cached, new in zip(slots, read, strict=True):
+                cached[slot, :, :length] = new[0, :, :length]
+                cached[slot, :, length:] = 0
 
-    def fill_alike(self, generator: torch.Generator) -> None:
+    def fill_with_noise(self, generator: torch.Generator) -> None:
         """Put the same noise into every slot, to test the machine with."""
         for layer in self._layers:
             for tensor in layer:

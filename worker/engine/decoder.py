@@ -78,10 +78,10 @@ class SlotDecoder:
         """
         count = len(self._slots)
         generator = torch.Generator().manual_seed(0)
-        self._cache.fill_alike(generator)
+        self._cache.fill_with_noise(generator)
         width = self._head.in_features
         embeddings = torch.randn(1, 1, width, generator=generator).expand(count, -1, -1).to(self._head.weight)
-        position = self._of_slots([self._cache.length // 2] * count)
+        position = self._slot_tensor([self._cache.length // 2] * count)
         hidden = self._forward(
             embeddings, position[None, :, None].expand(3, -1, 1), self._cache, self._cache.at(position)
         )
@@ -114,9 +114,9 @@ class SlotDecoder:
     def step(self) -> dict[int, Decoded]:
         """Write one more token of every open answer. Returns the complete answers by slot, and frees their slots."""
         if any(slot.open for slot in self._slots):
-            position = self._of_slots([slot.position for slot in self._slots])
-            delta = self._of_slots([slot.delta for slot in self._slots])
-            token = self._of_slots([slot.token for slot in self._slots])
+            position = self._slot_tensor([slot.position for slot in self._slots])
+            delta = self._slot_tensor([slot.delta for slot in self._slots])
+            token = self._slot_tensor([slot.token for slot in self._slots])
             mask = self._cache.at(position)
             rotary = (position + delta)[None, :, None].expand(3, -1, 1)
             hidden = self._forward(self._text.embed_tokens(token[:, None]), rotary, self._cache, mask)
@@ -143,7 +143,7 @@ class SlotDecoder:
         """Choose and take the next token of these slots, given the last hidden states [slots, hidden]."""
         begun = [self._state_now(slot) for slot in slots]
         logits = self._head(hidden).float()
-        allowed = self._table[self._of_slots(begun)]
+        allowed = self._table[self._slot_tensor(begun)]
         token = logits.masked_fill(allowed == DEAD, -math.inf).argmax(-1)
         after = allowed.gather(1, token[:, None])[:, 0]
         finite = logits.isfinite().all(-1)
@@ -187,5 +187,5 @@ class SlotDecoder:
         # Above 1 only by the rounding of the logits that `everything` is summed from.
         return Decision(math.exp(yes - either), min(1.0, math.exp(either - everything)))
 
-    def _of_slots(self, values: list[int]) -> Tensor:
+    def _slot_tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, device=self._device)

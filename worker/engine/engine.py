@@ -69,9 +69,10 @@ class Engine:
         threads: int | None = None,
         slots: int | None = None,
     ) -> "Engine":
-        """Load a model directory for exactly this provider. `threads` bounds the CPU threads; None leaves them be.
-        `slots` answers at once instead of the bundle's own number serve who has thousands of questions at hand.
+        """Load a model directory for exactly this provider.
 
+        `threads` bounds the CPU threads; None leaves them as they are. `slots` is how many answers are written at once;
+        None takes the bundle's number, which is what the worker serves.
 
         Raises BundleError if the directory is not fit, EngineError if this machine is not.
         """

@@ -11,7 +11,7 @@ from worker.model.errors import EngineError
 from worker.urgency import UrgencyQueue
 
 
-class Core(Protocol):
+class SlotEngine(Protocol):
     """What the scheduler needs of an engine. All calls come from one thread."""
 
     @property
@@ -33,7 +33,7 @@ class Core(Protocol):
         ...
 
 
-class Batcher:
+class MicroBatcher:
     """The waiting line, and the policy of when to begin.
 
     An idle engine waits for `max_batch` questions, but no longer than `max_wait_s` from the rank of the first of them:
@@ -76,7 +76,7 @@ class Scheduler:
 
     def __init__(
         self,
-        core: Core,
+        core: SlotEngine,
         *,
         capacity: int,
         max_batch: int,
@@ -86,7 +86,7 @@ class Scheduler:
         self._core = core
         self._capacity = capacity
         self._clock = clock
-        self._batcher = Batcher(max_batch, max_wait_s, clock)
+        self._batcher = MicroBatcher(max_batch, max_wait_s, clock)
         self._answers: deque[tuple[Hashable, Answer]] = deque()
         self._held = 0
         self._closing = False

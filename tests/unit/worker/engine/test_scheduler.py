@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from worker.engine.question import Answer, Question
-from worker.engine.scheduler import Batcher, Scheduler
+from worker.engine.scheduler import MicroBatcher, Scheduler
 from worker.model.errors import EngineError
 
 QUESTION = Question(np.zeros((28, 28, 3), np.uint8))
@@ -67,7 +67,7 @@ def tags(batch: list[tuple[Hashable, Question]]) -> list[Hashable]:
 
 def test_an_idle_engine_waits_for_a_full_batch_but_not_for_ever() -> None:
     clock = Clock()
-    batcher = Batcher(max_batch=3, max_wait_s=0.05, clock=clock)
+    batcher = MicroBatcher(max_batch=3, max_wait_s=0.05, clock=clock)
     assert batcher.patience_s() is None
     batcher.put("a", QUESTION)
     clock.now += 0.02
@@ -81,7 +81,7 @@ def test_an_idle_engine_waits_for_a_full_batch_but_not_for_ever() -> None:
 
 
 def test_a_full_batch_begins_at_once_and_in_order() -> None:
-    batcher = Batcher(max_batch=3, max_wait_s=1.0, clock=Clock())
+    batcher = MicroBatcher(max_batch=3, max_wait_s=1.0, clock=Clock())
     for tag in "abcde":
         batcher.put(tag, QUESTION)
     assert tags(batcher.take(4, hurry=False)) == ["a", "b", "c", "d"]
@@ -89,7 +89,7 @@ def test_a_full_batch_begins_at_once_and_in_order() -> None:
 
 
 def test_a_question_with_an_earlier_rank_goes_first_and_waits_for_nobody() -> None:
-    batcher = Batcher(max_batch=4, max_wait_s=1.0, clock=lambda: 100.0)
+    batcher = MicroBatcher(max_batch=4, max_wait_s=1.0, clock=lambda: 100.0)
     batcher.put("routine", QUESTION, rank=100.0)
     assert batcher.take(4, hurry=False) == []
     batcher.put("stat", QUESTION, rank=-800.0)
@@ -98,14 +98,14 @@ def test_a_question_with_an_earlier_rank_goes_first_and_waits_for_nobody() -> No
 
 
 def test_a_batch_larger_than_the_engine_does_not_wait_for_the_impossible() -> None:
-    batcher = Batcher(max_batch=8, max_wait_s=1.0, clock=Clock())
+    batcher = MicroBatcher(max_batch=8, max_wait_s=1.0, clock=Clock())
     for tag in "abc":
         batcher.put(tag, QUESTION)
     assert tags(batcher.take(2, hurry=False)) == ["a", "b"]
 
 
 def test_a_running_engine_takes_what_fits() -> None:
-    batcher = Batcher(max_batch=8, max_wait_s=1.0, clock=Clock())
+    batcher = MicroBatcher(max_batch=8, max_wait_s=1.0, clock=Clock())
     for tag in "abc":
         batcher.put(tag, QUESTION)
     assert batcher.take(0, hurry=True) == []
