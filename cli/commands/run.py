@@ -53,7 +53,7 @@ def _stop(stop: Stop, number: int, _: FrameType | None) -> None:
 
 
 def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
-    from worker.operations.garbage import keep_what_is_loaded
+    from worker.operations.gc_policy import freeze_loaded
     from worker.operations.health import Health, HealthServer
     from worker.operations.watchdog import Watchdog
     from worker.stream.runner import Runner
@@ -82,6 +82,6 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         if server is not None:
             server.started(health)
         open_parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
-        keep_what_is_loaded()
+        freeze_loaded()
         runner.run(stop, idle_exit_s)
         log.info("stopped", count=runner.progress.committed)

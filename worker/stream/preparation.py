@@ -15,7 +15,7 @@ from typing import Any, Final
 from adapters.log import Record
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected, Rejection
-from worker.operations.garbage import Sweeper
+from worker.operations.gc_policy import Collector
 from worker.picture.layout import Layout
 from worker.pipeline import prepare
 from worker.prepared import PreparedEcg
@@ -26,7 +26,7 @@ TIME_LIMIT_S: Final = 20.0
 # Enough to be busy between two turns of the loop; what is submitted can no longer be overtaken.
 SUBMITTED_PER_PROCESS: Final = 8
 
-_sweeper: Final = Sweeper()  # of a process of the pool
+_collector: Final = Collector()  # of a process of the pool
 
 
 class PreparationPool:
@@ -84,7 +84,7 @@ def _prepare_in_time(
         return prepare(record, decode, layout)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _sweeper.sweep()
+        _collector.collect()
 
 
 def _out_of_time(_: int, __: object) -> None:

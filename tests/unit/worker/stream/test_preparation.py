@@ -18,7 +18,7 @@ from adapters.log import Record
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected, Rejection
 from simulator.edits import real_ecg
-from worker.operations.garbage import COLLECT_EVERY
+from worker.operations.gc_policy import COLLECT_EVERY
 from worker.picture.layout import make_layout
 from worker.prepared import PreparedEcg
 from worker.stream.preparation import PreparationPool

@@ -12,22 +12,22 @@ from typing import Final
 COLLECT_EVERY: Final = 20
 
 
-def keep_what_is_loaded() -> None:
+def freeze_loaded() -> None:
     """Leave what is there by now, which stays as long as the process, out of every later collection."""
     gc.collect()
     gc.freeze()
 
 
-class Sweeper:
+class Collector:
     """Collects after every so many records. Takes what the first one loaded for what stays."""
 
     def __init__(self) -> None:
-        self._swept = 0
+        self._records = 0
 
-    def sweep(self) -> None:
+    def collect(self) -> None:
         """Call it after each record."""
-        if self._swept == 0:
-            keep_what_is_loaded()
-        elif self._swept % COLLECT_EVERY == 0:
+        if self._records == 0:
+            freeze_loaded()
+        elif self._records % COLLECT_EVERY == 0:
             gc.collect()
-        self._swept += 1
+        self._records += 1
