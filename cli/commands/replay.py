@@ -74,7 +74,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
     assert settings.model is not None
     with output.stderr.status("loading the model"):
         engine = load_engine(settings, settings.model)
-    ended = Stop(float("inf"), finish_line=True)
+    ended = Stop(float("inf"), drain_queue=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
     audit = settings.model_copy(

@@ -29,7 +29,7 @@ def test_deleted_records_are_gone_and_transaction_markers_are_holes(kafka_url: s
         interval = Interval.resolve(log, inbound, Bound(offset=0), Bound(offset=100))
         assert (interval.ranges, interval.gone) == ({place: range(2, 6)}, {place: range(2)})
 
-        ended = Stop(float("inf"), finish_line=True)
+        ended = Stop(float("inf"), drain_queue=True)
         with closing(log.publisher(f"replay-{inbound}")) as publisher:
             member = IntervalMember(log, interval, publisher, ended)
             records: list[Record] = []

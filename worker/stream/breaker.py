@@ -20,17 +20,17 @@ class TooManyRejections(Exception):
 class Breaker:
     """Looks at every result before it is committed."""
 
-    def __init__(self, share: float) -> None:
-        """`share` is how much of the last results may be rejections: 1 for any."""
-        self._share = share
+    def __init__(self, rejected_share: float) -> None:
+        """`rejected_share` is how much of the last results may be rejections: 1 for any."""
+        self._rejected_share = rejected_share
         self._last = deque[bool](maxlen=WINDOW)
 
     def note(self, *, rejected: bool) -> None:
         """Take a result into account. Raises TooManyRejections; then this result must not be committed."""
         self._last.append(rejected)
         count = sum(self._last)
-        if len(self._last) >= LEAST and count > self._share * len(self._last):
+        if len(self._last) >= LEAST and count > self._rejected_share * len(self._last):
             raise TooManyRejections(
-                f"{count} of the last {len(self._last)} records were rejected, more than a share of {self._share:g}: "
+                f"{count} of the last {len(self._last)} records were rejected, more than a share of {self._rejected_share:g}: "
                 "look at `ecg-worker rejections list --count`; set rejected_share to 1 if that is as it should be"
             )

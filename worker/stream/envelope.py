@@ -12,7 +12,7 @@ from schemas.rejection import Rejection
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-def seal(result: Finding | Rejection, record: Record, topic: str) -> Message:
+def result_message(result: Finding | Rejection, record: Record, topic: str) -> Message:
     """The message that carries a result of this record."""
     if isinstance(result, Finding):
         key: bytes | None = result.finding_id.encode()

@@ -21,9 +21,9 @@ from worker.operations.health import Progress
 from worker.operations.logs import get_logger
 from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
 from worker.stream.breaker import Breaker
-from worker.stream.envelope import seal
+from worker.stream.envelope import result_message
 from worker.stream.ledger import Ledger
-from worker.stream.stages import Stages, Work, Workshop
+from worker.stream.stages import Dispatcher, Stages, TrackedRecord
 from worker.stream.stall import ProgressWatch
 from worker.stream.stop import Stop
 
@@ -69,12 +69,12 @@ class Runner:
         self._limits = limits
         self._clock = time.monotonic
         self._ledger = Ledger()
-        self._workshop = Workshop(stages, limits.in_flight)
+        self._dispatcher = Dispatcher(stages, limits.in_flight)
         self._breaker = Breaker(limits.rejected_share)
         self._watch = ProgressWatch(limits.stuck_s)
         self._paused: frozenset[TopicPartition] = frozenset()
-        self._finished: list[Work] = []
-        self._publishing: tuple[list[Work], Future[float]] | None = None
+        self._finished: list[TrackedRecord] = []
+        self._publishing: tuple[list[TrackedRecord], Future[float]] | None = None
         self._held_bytes = 0
         self._full = False
 
@@ -87,7 +87,7 @@ class Runner:
         while True:
             stopping = stop.is_set()
             came = self._poll(reading=not stopping)
-            self._advance(may_begin=not stopping or stop.finish_line)
+            self._advance(may_begin=not stopping or stop.drain_queue)
             self._publish_if_due(at_once=stopping)
             self._watch_progress()
             now = self._clock()
@@ -101,14 +101,14 @@ class Runner:
 
     def _at_rest(self, stop: Stop) -> bool:
         """Whether nothing is left that will be finished or published before the end."""
-        open_work = len(self._workshop) if stop.finish_line else self._workshop.begun
+        open_work = len(self._dispatcher) if stop.drain_queue else self._dispatcher.in_flight
         return open_work == 0 and self._publishing is None
 
     def _poll(self, *, reading: bool) -> bool:
         """Take note of what the log has for us; False if that was nothing."""
         room = self._limits.read_ahead - self._in_hand()
         self._pause_where_full(reading=reading, room=room)
-        busy = bool(self._workshop.begun or self._finished or self._publishing)
+        busy = bool(self._dispatcher.in_flight or self._finished or self._publishing)
         polled = self._member.poll(POLL_BUSY_S if busy else POLL_IDLE_S, max(min(room, POLL_RECORDS), 1))
         if polled.revoked or polled.assigned:
             self._ledger.revoke(polled.revoked)
@@ -120,7 +120,7 @@ class Runner:
         for record in polled.records:
             ledger = self._ledger.take(record)
             if ledger is not None:
-                self._workshop.add(record, ledger)
+                self._dispatcher.add(record, ledger)
                 self._held_bytes += len(record.value)
         return polled != Polled()
 
@@ -146,7 +146,7 @@ class Runner:
 
     def _give_up_revoked(self) -> None:
         """Whoever has the partitions now reads their records again: what is in hand of them is void."""
-        self._release(self._workshop.drop(self._is_void), void=True)
+        self._release(self._dispatcher.drop(self._is_void), void=True)
         self._keep_valid(())
         if self._publishing is not None and self._publishing[1].cancel():
             # Its transaction had not even begun, and would commit positions of partitions that changed hands.
@@ -162,10 +162,10 @@ class Runner:
         self._give_up_revoked()
 
     def _advance(self, *, may_begin: bool) -> None:
-        finished = self._workshop.advance(may_begin=may_begin)
+        finished = self._dispatcher.advance(may_begin=may_begin)
         self._keep_valid(finished)
 
-    def _keep_valid(self, finished: Sequence[Work]) -> None:
+    def _keep_valid(self, finished: Sequence[TrackedRecord]) -> None:
         """Add to what is to be published, and forget what no longer may be."""
         every = [*self._finished, *finished]
         self._finished = [work for work in every if not self._is_void(work)]
@@ -174,11 +174,11 @@ class Runner:
             if not self._is_void(work):
                 self._breaker.note(rejected=isinstance(work.result, Rejection))
 
-    def _is_void(self, work: Work) -> bool:
+    def _is_void(self, work: TrackedRecord) -> bool:
         """Whether the partition was taken away since the record was read."""
         return not self._ledger.holds(work.record.topic_partition, work.ledger)
 
-    def _release(self, works: Sequence[Work], *, void: bool = False) -> None:
+    def _release(self, works: Sequence[TrackedRecord], *, void: bool = False) -> None:
         """Let go of records that are published or void."""
         self._held_bytes -= sum(len(work.record.value) for work in works)
         if void and works:
@@ -211,7 +211,7 @@ class Runner:
         oldest = min((work.finished_at for work in self._finished), default=self._clock())
         return self._clock() - oldest >= self._limits.publish_wait_s
 
-    def _next_batch(self) -> list[Work]:
+    def _next_batch(self) -> list[TrackedRecord]:
         """The results of the next transaction, noted as done; those whose turn it is not yet stay."""
         chosen = sorted(self._finished, key=lambda work: work.rank)[: self._limits.transaction_records]
         chosen.sort(key=lambda work: work.record.offset)  # so that positions move as far as they can
@@ -250,32 +250,32 @@ class Runner:
             self._member.behind(),
             committed=self.progress.committed,
             results=len(self._finished) + (len(self._publishing[0]) if self._publishing else 0),
-            preparing_since=self._workshop.preparing_since,
+            preparing_since=self._dispatcher.preparing_since,
         )
 
     def _report(self, now: float, *, draining: bool) -> None:
         progress = self.progress
         progress.assigned_partitions = len(self._ledger.assigned)
-        progress.in_flight = self._workshop.begun
-        progress.read_ahead = len(self._workshop) - self._workshop.begun
+        progress.in_flight = self._dispatcher.in_flight
+        progress.read_ahead = len(self._dispatcher) - self._dispatcher.in_flight
         progress.draining = draining
         progress.turned_at = now
         metrics.IN_FLIGHT.set(progress.in_flight)
         metrics.READ_AHEAD.set(progress.read_ahead)
         metrics.ASSIGNED.set(progress.assigned_partitions)
 
-    def _seal(self, work: Work) -> Message:
+    def _seal(self, work: TrackedRecord) -> Message:
         assert work.result is not None
         is_finding = isinstance(work.result, Finding)
         topic = self._stages.findings_topic if is_finding else self._stages.rejections_topic
-        return seal(work.result, work.record, topic)
+        return result_message(work.result, work.record, topic)
 
     def _in_hand(self) -> int:
         publishing = len(self._publishing[0]) if self._publishing else 0
-        return len(self._workshop) + len(self._finished) + publishing
+        return len(self._dispatcher) + len(self._finished) + publishing
 
 
-def _count(batch: Sequence[Work]) -> None:
+def _count(batch: Sequence[TrackedRecord]) -> None:
     now_ms = time.time() * 1000
     for work in batch:
         if isinstance(work.result, Finding):

@@ -59,7 +59,7 @@ class Stages:
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class TrackedRecord:
     """A record in work, and under which ledger it was taken."""
 
     record: Record
@@ -77,25 +77,25 @@ class Work:
         return rank(self.read_at, self.priority)
 
 
-class Workshop:
+class Dispatcher:
     """Moves records through the stages. Belongs to one thread; the stages work elsewhere."""
 
-    def __init__(self, stages: Stages, begun_at_most: int) -> None:
+    def __init__(self, stages: Stages, max_in_flight: int) -> None:
         self._stages = stages
-        self._begun_at_most = begun_at_most
-        self._line = UrgencyQueue[Work]()
-        self._preparing = deque[tuple[Work, Future[PreparedEcg | Rejection]]]()
-        self._prepared = UrgencyQueue[Work]()  # no room in the engine's queue yet
-        self._asked: dict[Hashable, Work] = {}
+        self._max_in_flight = max_in_flight
+        self._queue = UrgencyQueue[TrackedRecord]()
+        self._preparing = deque[tuple[TrackedRecord, Future[PreparedEcg | Rejection]]]()
+        self._prepared = UrgencyQueue[TrackedRecord]()  # no room in the engine's queue yet
+        self._asked: dict[Hashable, TrackedRecord] = {}
         self._tags = 0
-        self._finished: list[Work] = []
+        self._finished: list[TrackedRecord] = []
 
     def __len__(self) -> int:
         """Everything that is not finished."""
-        return len(self._line) + self.begun
+        return len(self._queue) + self.in_flight
 
     @property
-    def begun(self) -> int:
+    def in_flight(self) -> int:
         """What is neither in line nor finished."""
         return len(self._preparing) + len(self._prepared) + len(self._asked)
 
@@ -104,13 +104,13 @@ class Workshop:
         """Since when the oldest record that is being prepared has been; None if none is."""
         return self._preparing[0][0].begun_at if self._preparing else None
 
-    def add(self, record: Record, ledger: PartitionLedger) -> Work:
+    def add(self, record: Record, ledger: PartitionLedger) -> TrackedRecord:
         """Put a record in line."""
-        work = Work(record, ledger, self._stages.priority(record))
-        self._line.add(work.rank, work)
+        work = TrackedRecord(record, ledger, self._stages.priority(record))
+        self._queue.add(work.rank, work)
         return work
 
-    def advance(self, *, may_begin: bool) -> list[Work]:
+    def advance(self, *, may_begin: bool) -> list[TrackedRecord]:
         """Move whatever is ready one stage further; what was finished by that."""
         if may_begin:
             self._begin()
@@ -121,18 +121,22 @@ class Workshop:
         finished, self._finished = self._finished, []
         return finished
 
-    def drop(self, unwanted: Callable[[Work], bool]) -> list[Work]:
+    def drop(self, unwanted: Callable[[TrackedRecord], bool]) -> list[TrackedRecord]:
         """Take what no longer counts out of the line. What was begun is still finished: whoever gets it has to look."""
-        return self._line.remove_if(unwanted)
+        return self._queue.remove_if(unwanted)
 
     def _begin(self) -> None:
-        while self._line and self.begun < self._begun_at_most and len(self._preparing) < self._stages.preparation.room:
-            work = self._line.pop()
+        while (
+            self._queue
+            and self.in_flight < self._max_in_flight
+            and len(self._preparing) < self._stages.preparation.room
+        ):
+            work = self._queue.pop()
             work.begun_at = time.monotonic()
             self._preparing.append((work, self._stages.preparation.submit(work.record)))
 
     def _end_preparations(self) -> None:
-        still_preparing = deque[tuple[Work, Future[PreparedEcg | Rejection]]]()
+        still_preparing = deque[tuple[TrackedRecord, Future[PreparedEcg | Rejection]]]()
         for work, future in self._preparing:
             if not future.done():
                 still_preparing.append((work, future))
@@ -142,7 +146,7 @@ class Workshop:
                 self._prepare_to_ask(work, prepared)
         self._preparing = still_preparing
 
-    def _prepare_to_ask(self, work: Work, prepared: PreparedEcg) -> None:
+    def _prepare_to_ask(self, work: TrackedRecord, prepared: PreparedEcg) -> None:
         if prepared.question is None:
             self._finish(work, self._stages.conclude(prepared, None))
             return
@@ -151,7 +155,7 @@ class Workshop:
         work.priority = max(work.priority, prepared.priority, key=HEAD_START_S.__getitem__)
         self._prepared.add(work.rank, work)
 
-    def _ask(self, work: Work) -> bool:
+    def _ask(self, work: TrackedRecord) -> bool:
         """Put a case's question to the engine; False if the engine has no room."""
         assert work.prepared is not None and work.prepared.question is not None
         self._tags += 1
@@ -167,6 +171,6 @@ class Workshop:
             assert work.prepared is not None
             self._finish(work, self._stages.conclude(work.prepared, answer))
 
-    def _finish(self, work: Work, result: Finding | Rejection) -> None:
+    def _finish(self, work: TrackedRecord, result: Finding | Rejection) -> None:
         work.result, work.finished_at, work.prepared = result, time.monotonic(), None
         self._finished.append(work)

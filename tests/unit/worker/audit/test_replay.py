@@ -73,7 +73,7 @@ def delete(folder: Path, where: str) -> None:
 
 def replay(log: SqliteLog, publisher: FlakyPublisher) -> tuple[IntervalMember, list[int]]:
     interval = Interval.resolve(log, "ecg.inbound", Bound(offset=0), Bound(offset=6))
-    ended = Stop(float("inf"), finish_line=True)
+    ended = Stop(float("inf"), drain_queue=True)
     member = IntervalMember(log, interval, publisher, ended)
     assert member.poll(0, 1).assigned == {TP: None}
     offsets = []
@@ -91,7 +91,7 @@ def test_every_record_of_the_interval_is_read_once_and_holes_are_named(log: Sqli
 
 def test_a_paused_replay_reads_nothing(log: SqliteLog) -> None:
     interval = Interval.resolve(log, "ecg.inbound", Bound(offset=0), Bound(offset=6))
-    member = IntervalMember(log, interval, FlakyPublisher(0), Stop(float("inf"), finish_line=True))
+    member = IntervalMember(log, interval, FlakyPublisher(0), Stop(float("inf"), drain_queue=True))
     member.poll(0, 1)
     member.pause(frozenset({TP}))
     assert member.poll(0, 1).records == ()
@@ -103,7 +103,7 @@ def test_results_are_published_again_until_they_are_committed(log: SqliteLog) ->
     value = b'{"source": {"topic": "ecg.inbound", "partition": 0, "offset": 4}}'
     for failures, survives in ((2, True), (9, False)):
         publisher = FlakyPublisher(failures)
-        member = IntervalMember(log, Interval({TP: range(6)}, {}), publisher, Stop(float("inf"), finish_line=True))
+        member = IntervalMember(log, Interval({TP: range(6)}, {}), publisher, Stop(float("inf"), drain_queue=True))
         if survives:
             member.publish([Message("ecg.audit", None, value)], {})
             assert list(member.replayed.results) == [(TP, 4)]

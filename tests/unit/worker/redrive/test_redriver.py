@@ -17,7 +17,7 @@ from worker.redrive import redriver as redriving
 from worker.redrive.group_position import Onlooker, SoleMember
 from worker.redrive.redriver import MAX_REDRIVES, Outcome, Plan, Redriver, Refusal
 from worker.redrive_headers import read_redrive
-from worker.stream.envelope import seal
+from worker.stream.envelope import result_message
 
 INBOUND, REJECTIONS, GROUP = "ecg.inbound", "ecg.rejections", "g-redrive"
 TP, AT = TopicPartition(INBOUND, 0), TopicPartition(REJECTIONS, 0)
@@ -41,7 +41,7 @@ def rejected(log: SqliteLog, *reasons: Reason) -> None:
         message = Message(INBOUND, b"k%d" % number, CANARY + b"%d" % number, (("vendor", b"v"),))
         ((_, offset),) = log.append([message])
         (record,) = log.read({TP: range(offset, offset + 1)})
-        log.append([seal(reject(record, Rejected(reason)), record, REJECTIONS)])
+        log.append([result_message(reject(record, Rejected(reason)), record, REJECTIONS)])
 
 
 def rejected_again(log: SqliteLog) -> int:
@@ -49,7 +49,7 @@ def rejected_again(log: SqliteLog) -> int:
     standing = log.committed("worker", TP)
     start, end = standing.offset if standing else 0, log.bounds(TP)[1]
     for record in log.read({TP: range(start, end)}):
-        log.append([seal(reject(record, Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT)), record, REJECTIONS)])
+        log.append([result_message(reject(record, Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT)), record, REJECTIONS)])
     with closing(log.join("worker", [INBOUND], "w")) as member:
         member.poll(0, 1)
         member.poll(0, 1)
@@ -157,7 +157,7 @@ def test_what_cannot_be_redriven_stays_open_and_holds_up_nothing(log: SqliteLog,
     elsewhere = Record("other.inbound", 0, 0, None, None, CANARY)
     no_partition = Record(INBOUND, 7, 0, None, None, CANARY)
     for record in (elsewhere, no_partition):
-        log.append([seal(reject(record, Rejected(UNKNOWN)), record, REJECTIONS)])
+        log.append([result_message(reject(record, Rejected(UNKNOWN)), record, REJECTIONS)])
     log.append([Message(REJECTIONS, None, CANARY)])
     told = redrive(log)
     assert offsets(told) == [0, 3]

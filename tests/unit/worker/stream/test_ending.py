@@ -19,7 +19,7 @@ TP = TopicPartition("ecg.inbound", 0)
 
 
 def test_the_time_for_the_ending_begins_with_the_first_request_and_no_other() -> None:
-    stop = Stop(grace_s=0.2)
+    stop = Stop(drain_s=0.2)
     assert not stop.is_set()
     assert stop.deadline.remaining_s > 0.15
     stop.set()

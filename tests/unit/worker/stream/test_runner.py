@@ -133,7 +133,7 @@ QUICK = Limits(publish_wait_s=0.0, rejected_share=1.0)
 
 
 def test_every_record_ends_as_one_finding_or_one_rejection() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(10)))], stop)
     Runner(member, stages(), QUICK).run(stop)
     topics = [m.topic for messages, _ in member.published for m in messages]
@@ -143,7 +143,7 @@ def test_every_record_ends_as_one_finding_or_one_rejection() -> None:
 
 
 def test_positions_never_pass_a_record_that_is_not_published() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(12)))], stop)
     Runner(member, stages(LastInFirstOut(room=6)), QUICK).run(stop)
     seen: set[int] = set()
@@ -154,7 +154,7 @@ def test_positions_never_pass_a_record_that_is_not_published() -> None:
 
 
 def test_a_failed_transaction_is_done_again_from_the_committed_position() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(1, 2, 3))], stop, failures=1)
     member.on_rewind = [Polled(revoked=frozenset({TP}), assigned={TP: Position(1)}), Polled(records(1, 2, 3))]
     runner = Runner(member, stages(), QUICK)
@@ -167,15 +167,15 @@ def test_a_failed_transaction_is_done_again_from_the_committed_position() -> Non
 def test_a_transaction_that_has_not_begun_is_given_up_when_partitions_change_hands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    begun: list[str] = []
+    in_flight: list[str] = []
 
     def late(name: str, call: Callable[[], Any]) -> Future[Any]:
         """Never comes to its first call."""
-        begun.append(name)
-        return Future() if len(begun) == 1 else run_in_thread(name, call)
+        in_flight.append(name)
+        return Future() if len(in_flight) == 1 else run_in_thread(name, call)
 
     monkeypatch.setattr(runner_module, "beside", late)
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     script = [Polled(assigned={TP: None}), Polled(records(2)), Polled(), Polled(revoked=frozenset({TP}))]
     member = ScriptedMember(script, stop)
     member.on_rewind = [Polled(assigned={TP: None}), Polled(records(2))]
@@ -185,7 +185,7 @@ def test_a_transaction_that_has_not_begun_is_given_up_when_partitions_change_han
 
 
 def test_results_of_a_partition_that_was_taken_away_are_not_published() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     script = [Polled(assigned={TP: None}), Polled(records(1, 3)), Polled(revoked=frozenset({TP}))]
     member = ScriptedMember(script, stop)
     engine = LastInFirstOut()
@@ -197,7 +197,7 @@ def test_results_of_a_partition_that_was_taken_away_are_not_published() -> None:
 
 
 def test_polling_goes_on_while_everything_is_paused() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: None}), *[Polled(records(i)) for i in range(1, 40)]], stop)
     Runner(member, stages(), replace(QUICK, read_ahead=4)).run(stop)
     assert member.pauses > 0
@@ -205,7 +205,7 @@ def test_polling_goes_on_while_everything_is_paused() -> None:
 
 
 def test_bytes_in_work_are_bounded_too() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     big = [Polled(records(i, value=b"x" * 600)) for i in range(1, 10)]
     member = ScriptedMember([Polled(assigned={TP: None}), *big], stop)
     Runner(member, stages(), replace(QUICK, read_ahead_bytes=1000)).run(stop)
@@ -218,14 +218,14 @@ def test_records_done_before_a_restart_are_not_done_again() -> None:
     assert all([before.take(offset) for offset in (1, 2, 3)] + [before.finish(offset) for offset in (2, 3)])
     done_beyond = before.position()
     assert done_beyond.offset == 1
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: done_beyond}), Polled(records(1, 2, 3, 5))], stop)
     Runner(member, stages(), QUICK).run(stop)
     assert published_ids(member) == ["0-1", "0-5"]
 
 
 def test_a_stage_that_dies_ends_the_loop() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(1))], stop)
     engine = LastInFirstOut()
 
@@ -238,14 +238,14 @@ def test_a_stage_that_dies_ends_the_loop() -> None:
 
 
 def test_it_ends_by_itself_when_nothing_came_for_long_enough() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(1, 2))], Stop(8))
     Runner(member, stages(), QUICK).run(stop, idle_exit_s=0.05)
     assert published_ids(member) == ["0-1", "0-2"]
 
 
 def test_trace_context_is_carried_through_and_nothing_else_is() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     trace = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
     (plain,) = records(2)
     traced = Record(TP.topic, 0, 6, 0, None, b"x", (("traceparent", trace), ("patient", b"DOE")))
@@ -258,7 +258,7 @@ def test_trace_context_is_carried_through_and_nothing_else_is() -> None:
 
 
 def test_stat_records_overtake_those_that_are_not_begun() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     routine = records(*range(1, 40, 2))
     stat = tuple(replace(record, headers=(("urgent", b""),)) for record in records(41, 43))
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(routine), Polled(stat)], stop)
@@ -269,7 +269,7 @@ def test_stat_records_overtake_those_that_are_not_begun() -> None:
 
 
 def test_one_stat_result_makes_a_transaction_due() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     (record,) = records(2)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled((replace(record, headers=(("urgent", b""),)),))], stop)
     began = time.monotonic()
@@ -279,7 +279,7 @@ def test_one_stat_result_makes_a_transaction_due() -> None:
 
 
 def test_a_stop_leaves_what_is_not_begun_to_the_next() -> None:
-    stop = Stop(grace_s=20)
+    stop = Stop(drain_s=20)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(1, 100, 2)))], stop)
     engine = LastInFirstOut(room=1)
     answered = engine.take
@@ -296,14 +296,14 @@ def test_a_stop_leaves_what_is_not_begun_to_the_next() -> None:
 
 
 def test_a_stop_of_a_replay_finishes_what_was_read() -> None:
-    stop = Stop(float("inf"), finish_line=True)
+    stop = Stop(float("inf"), drain_queue=True)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(1, 100, 2)))], stop)
     Runner(member, stages(LastInFirstOut(room=1)), replace(QUICK, in_flight=4)).run(stop)
     assert len(published_ids(member)) == 50
 
 
 def test_too_many_rejections_end_the_loop_and_are_not_committed() -> None:
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(0, 800, 4)))], stop)
     with pytest.raises(TooManyRejections):
         Runner(member, stages(), replace(QUICK, rejected_share=0.5)).run(stop)
@@ -312,7 +312,7 @@ def test_too_many_rejections_end_the_loop_and_are_not_committed() -> None:
 
 def test_a_partition_with_more_than_its_share_in_hand_lets_the_others_come() -> None:
     other = TopicPartition(TP.topic, 1)
-    stop = Stop(grace_s=0)
+    stop = Stop(drain_s=0)
     member = ScriptedMember([Polled(assigned={TP: None, other: None}), Polled(records(*range(1, 21, 2)))], stop)
     engine = LastInFirstOut(room=0)
     paused_then: list[set[TopicPartition]] = []
@@ -329,7 +329,7 @@ def test_a_partition_with_more_than_its_share_in_hand_lets_the_others_come() -> 
 
 def test_partitions_that_come_to_a_full_worker_are_paused_before_they_bring_anything() -> None:
     other = TopicPartition(TP.topic, 1)
-    stop = Stop(grace_s=0)
+    stop = Stop(drain_s=0)
     member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(1, 3, 5, 7))], stop)
     engine = LastInFirstOut(room=0)
     poll = member.poll
@@ -350,7 +350,7 @@ def test_partitions_that_come_to_a_full_worker_are_paused_before_they_bring_anyt
 
 def test_records_in_hand_of_a_partition_that_was_taken_away_are_counted() -> None:
     before = metrics.VOID_RECORDS._value.get()
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     script = [Polled(assigned={TP: None}), Polled(records(1, 3, 5, 7)), Polled(revoked=frozenset({TP}))]
     member = ScriptedMember(script, stop)
     Runner(member, stages(LastInFirstOut(room=0)), replace(QUICK, in_flight=2)).run(stop, idle_exit_s=0.2)
@@ -360,7 +360,7 @@ def test_records_in_hand_of_a_partition_that_was_taken_away_are_counted() -> Non
 
 def test_a_partition_that_stands_still_ends_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress_watch, "LOOK_EVERY_S", 0.02)
-    stop = Stop(grace_s=8)
+    stop = Stop(drain_s=8)
     member = ScriptedMember([Polled(assigned={TP: None})], Stop(8))
     member.behind = lambda: {TP: 9}  # type: ignore[method-assign]
     with pytest.raises(Stuck):
