@@ -16,7 +16,7 @@ from schemas.finding import RecordRef
 from schemas.rejection import Reason
 
 if TYPE_CHECKING:
-    from worker.redrive.redriver import Outcome, Seat
+    from worker.redrive.redriver import GroupPosition, RedriveOutcome
 
 Reasons = Annotated[
     list[str] | None,
@@ -90,7 +90,7 @@ def redrive(
     Example: ecg-worker rejections redrive --reason payload.unknown_format --dry-run
     """
     from adapters.log_limits import check_messages
-    from worker.redrive.redriver import Plan, Redriver
+    from worker.redrive.redriver import RedrivePlan, Redriver
 
     settings = Settings.load(log=log, group=group, config=config)
     reasons = _reasons(reason)
@@ -99,10 +99,10 @@ def redrive(
         opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, settings.inbound_topic, settings.rejections_topic)
         ranges = _ranges(opened, settings.rejections_topic, start, end)
-        plan = Plan(settings.inbound_topic, ranges, reasons, give_up)
+        plan = RedrivePlan(settings.inbound_topic, ranges, reasons, give_up)
         done = "given_up" if give_up else "redriven"
 
-        def tell(outcome: "Outcome") -> None:
+        def tell(outcome: "RedriveOutcome") -> None:
             counts["refused" if outcome.refusal else "done"] += 1
             if outcome.refusal:
                 output.tell(f"not redriven: {_refused(outcome)}")
@@ -110,21 +110,21 @@ def redrive(
                 output.emit_json(_settled(outcome, done, dry_run=dry_run))
 
         parts.enter_context(output.stderr.status("redriving"))
-        Redriver(opened, _seat(opened, settings, parts, dry_run=dry_run), plan, tell, check_messages).run()
+        Redriver(opened, _position(opened, settings, parts, dry_run=dry_run), plan, tell, check_messages).run()
     what = done.replace("_", " ")
     output.tell(f"{counts['done']} {'would be ' if dry_run else ''}{what}, {counts['refused']} refused")
     raise typer.Exit(int(counts["refused"] > 0))
 
 
-def _seat(log: Log, settings: Settings, parts: ExitStack, *, dry_run: bool) -> "Seat":
+def _position(log: Log, settings: Settings, parts: ExitStack, *, dry_run: bool) -> "GroupPosition":
     """The place in the group that remembers what was redriven."""
-    from worker.redrive.group_position import Onlooker, SoleMember
+    from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
 
     group, topic = f"{settings.group}-redrive", settings.rejections_topic
     if dry_run:
-        return Onlooker(log, group, log.partitions(topic))
+        return ReadOnlyPosition(log, group, log.partitions(topic))
     member = parts.enter_context(closing(log.join(group, [topic], settings.member)))
-    return SoleMember(member, log.partitions(topic))
+    return ExclusiveMember(member, log.partitions(topic))
 
 
 def _reasons(codes: list[str] | None) -> frozenset[Reason]:
@@ -159,7 +159,7 @@ def _published(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[tuple[
         yield place, value if is_one else None
 
 
-def _settled(outcome: "Outcome", done: str, *, dry_run: bool) -> dict[str, Any]:
+def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str, Any]:
     return {
         "outcome": done,
         "dry_run": dry_run,
@@ -170,7 +170,7 @@ def _settled(outcome: "Outcome", done: str, *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _refused(outcome: "Outcome") -> str:
+def _refused(outcome: "RedriveOutcome") -> str:
     """RecordRef and a code; nothing else of the record or the rejection."""
     assert outcome.refusal is not None
     rejected = f"rejection {_name(outcome.rejection)}"

@@ -89,7 +89,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
         task = progress.add_task("", total=len(interval), rate=0.0)
 
         def tell(so_far: "Replayed") -> None:
-            done = len(so_far.results) + sum(map(len, so_far.holes.values()))
+            done = len(so_far.results) + sum(map(len, so_far.gaps.values()))
             elapsed_s = (datetime.now(UTC) - began).total_seconds()
             progress.update(task, completed=done, rate=len(so_far.results) / max(elapsed_s, 1e-3))
 
@@ -111,10 +111,10 @@ def _show(report: "Report") -> None:
         if count or outcome == "same":
             table.add_row(outcome, str(count), OUTCOMES[outcome])
     output.stdout.print(table)
-    for partition, offsets in report.gone.items():
+    for partition, offsets in report.expired.items():
         output.tell(f"gone: {partition.topic}/{partition.partition} offsets {offsets.start} to {offsets.stop - 1}")
-    holes = sum(map(len, report.holes.values()))
-    if holes:
-        output.tell(f"{holes} offsets hold no record (transaction markers, or compacted away); the report names them")
+    gaps = sum(map(len, report.gaps.values()))
+    if gaps:
+        output.tell(f"{gaps} offsets hold no record (transaction markers, or compacted away); the report names them")
     if report.repeated:
         output.tell(f"{report.repeated} records have more than one result among the findings")

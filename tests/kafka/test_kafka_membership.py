@@ -119,9 +119,9 @@ def test_a_static_member_that_stays_away_loses_its_partitions_in_the_end(kafka_u
     with closing(open_log(kafka_url, STATIC)) as log:
         log.create_topics({topic: 2})
         with joined(log, group, topic, "stays") as stays:
-            gone = Worker(log, group, topic, "gone")
-            poll_until(lambda: len(stays.owned) == len(gone.owned) == 1, stays, gone)
-            gone.member.close()
+            expired = Worker(log, group, topic, "gone")
+            poll_until(lambda: len(stays.owned) == len(expired.owned) == 1, stays, expired)
+            expired.member.close()
             poll_until(lambda: len(stays.owned) == 2, stays)
 
 

@@ -27,7 +27,7 @@ def test_deleted_records_are_gone_and_transaction_markers_are_holes(kafka_url: s
         with closing(KafkaAdminClient(bootstrap_servers=kafka_url.removeprefix("kafka://"))) as admin:
             admin.delete_records({KafkaTopicPartition(inbound, 0): 2})
         interval = Interval.resolve(log, inbound, Bound(offset=0), Bound(offset=100))
-        assert (interval.ranges, interval.gone) == ({place: range(2, 6)}, {place: range(2)})
+        assert (interval.ranges, interval.expired) == ({place: range(2, 6)}, {place: range(2)})
 
         ended = Stop(float("inf"), drain_queue=True)
         with closing(log.publisher(f"replay-{inbound}")) as publisher:
@@ -36,4 +36,4 @@ def test_deleted_records_are_gone_and_transaction_markers_are_holes(kafka_url: s
             while not ended.is_set():
                 records += member.poll(0, 1).records
         assert [(record.offset, record.value) for record in records] == [(2, b"1"), (4, b"2")]
-        assert member.replayed.holes == {place: [3, 5]}
+        assert member.replayed.gaps == {place: [3, 5]}

@@ -45,8 +45,8 @@ class Report:
     """The whole comparison, and what of the interval could not be read."""
 
     comparisons: tuple[Comparison, ...]
-    gone: Mapping[TopicPartition, range]
-    holes: Mapping[TopicPartition, list[int]]
+    expired: Mapping[TopicPartition, range]
+    gaps: Mapping[TopicPartition, list[int]]
     repeated: int
 
     @property
@@ -58,7 +58,7 @@ class Report:
     @property
     def all_same(self) -> bool:
         """Every record says today what it said then, and nothing of the interval is gone."""
-        return not self.gone and all(comparison.outcome == "same" for comparison in self.comparisons)
+        return not self.expired and all(comparison.outcome == "same" for comparison in self.comparisons)
 
     def as_json(self) -> dict[str, Any]:
         """The report as it is written; the records that are the same are counted, not listed."""
@@ -68,8 +68,8 @@ class Report:
             "records": len(self.comparisons),
             "counts": self.counts,
             "results_then_more_than_once": self.repeated,
-            "gone": [_span(partition, offsets) for partition, offsets in self.gone.items()],
-            "offsets_without_a_record": {_name(p): offsets for p, offsets in self.holes.items()},
+            "gone": [_span(partition, offsets) for partition, offsets in self.expired.items()],
+            "offsets_without_a_record": {_name(p): offsets for p, offsets in self.gaps.items()},
             "differences": [_difference(c) for c in self.comparisons if c.outcome != "same"],
         }
 
@@ -83,7 +83,7 @@ def results_then(log: Log, topics: tuple[str, ...], interval: Interval) -> tuple
     repeated = 0
     for value in _published(log, topics):
         place, offset = at = coordinates(value)
-        if offset in interval.ranges.get(place, ()) or offset in interval.gone.get(place, ()):
+        if offset in interval.ranges.get(place, ()) or offset in interval.expired.get(place, ()):
             repeated += at in found
             found[at] = value
     return found, repeated
@@ -94,7 +94,7 @@ def compare(then: Results, repeated: int, replayed: Replayed, interval: Interval
     now = replayed.results
     places = sorted(then.keys() | now.keys())
     comparisons = tuple(_compare(at, then.get(at), now.get(at)) for at in places)
-    return Report(comparisons, interval.gone, replayed.holes, repeated)
+    return Report(comparisons, interval.expired, replayed.gaps, repeated)
 
 
 def _published(log: Log, topics: tuple[str, ...]) -> Iterator[dict[str, Any]]:

@@ -21,11 +21,11 @@ _PUBLISH_ATTEMPTS: Final = 5
 
 @dataclass(slots=True)
 class Replayed:
-    """What a replay read and said. `results` are the published values, decoded; `holes` offsets without a record."""
+    """What a replay read and said. `results` are the published values, decoded; `gaps` offsets without a record."""
 
     read: int = 0
     results: dict[Coordinates, dict[str, Any]] = field(default_factory=dict)
-    holes: dict[TopicPartition, list[int]] = field(default_factory=dict)
+    gaps: dict[TopicPartition, list[int]] = field(default_factory=dict)
 
 
 class IntervalMember:
@@ -60,10 +60,10 @@ class IntervalMember:
         record = next(self._records, None)
         if record is None:
             for partition, offsets in self._interval.ranges.items():
-                self._note_holes(partition, offsets.stop)
+                self._note_gaps(partition, offsets.stop)
             self._ended.set()
             return Polled()
-        self._note_holes(record.topic_partition, record.offset)
+        self._note_gaps(record.topic_partition, record.offset)
         self._seen[record.topic_partition] = record.offset + 1
         self.replayed.read += 1
         self._tell(self.replayed)
@@ -103,7 +103,7 @@ class IntervalMember:
         """Give up the publisher."""
         self._publisher.close()
 
-    def _note_holes(self, partition: TopicPartition, offset: int) -> None:
+    def _note_gaps(self, partition: TopicPartition, offset: int) -> None:
         missing = range(self._seen[partition], offset)
         if missing:
-            self.replayed.holes.setdefault(partition, []).extend(missing)
+            self.replayed.gaps.setdefault(partition, []).extend(missing)

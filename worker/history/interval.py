@@ -35,19 +35,19 @@ class Interval:
     """Offsets to read in each partition, and how many of those asked for the log no longer holds."""
 
     ranges: Mapping[TopicPartition, range]
-    gone: Mapping[TopicPartition, range]
+    expired: Mapping[TopicPartition, range]
 
     @classmethod
     def resolve(cls, log: Log, topic: str, start: Bound, end: Bound) -> "Interval":
         """Fix the interval as it is now. What arrives later is not part of it."""
-        ranges, gone = {}, {}
+        ranges, expired = {}, {}
         for partition in log.partitions(topic):
             first, last = log.bounds(partition)
             asked = range(start.resolve(log, partition), min(end.resolve(log, partition), last))
             ranges[partition] = range(max(asked.start, first), asked.stop)
             if asked.start < min(first, asked.stop):
-                gone[partition] = range(asked.start, min(first, asked.stop))
-        return cls(ranges, gone)
+                expired[partition] = range(asked.start, min(first, asked.stop))
+        return cls(ranges, expired)
 
     def __len__(self) -> int:
         return sum(map(len, self.ranges.values()))

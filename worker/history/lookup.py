@@ -11,7 +11,7 @@ from worker.history.interval import Coordinates
 _NEAR: Final = 100
 
 
-def look_up(log: Log, wanted: Collection[Coordinates]) -> Iterator[tuple[Coordinates, Record | None]]:
+def fetch_records(log: Log, wanted: Collection[Coordinates]) -> Iterator[tuple[Coordinates, Record | None]]:
     """Each of the wanted coordinates once, with its record, or None if the log holds none there. Their order is free.
 
     Raises LogError if there is no such partition.

@@ -1,6 +1,6 @@
 """A group that is to have one member only: it has all partitions of a topic, or none of them counts.
 
-`SoleMember` moves the group's positions; `Onlooker` sees where they are and moves nothing.
+`ExclusiveMember` moves the group's positions; `ReadOnlyPosition` sees where they are and moves nothing.
 """
 
 import time
@@ -16,7 +16,7 @@ Positions = Mapping[TopicPartition, Position | None]
 _POLL_EVERY_S: Final = 1.0
 
 
-class SoleMember:
+class ExclusiveMember:
     """A member that reads by itself: of the group it needs the positions, and to be alone with them."""
 
     def __init__(
@@ -46,7 +46,7 @@ class SoleMember:
             if self._clock() >= give_up_at:
                 raise LogError("another process has part of this group's partitions; try again when it has ended")
 
-    def keep(self) -> None:
+    def heartbeat(self) -> None:
         """Stay a member; costs nothing if called often. Raises PublishFailed if a partition changed hands."""
         if self._clock() - self._polled_at < _POLL_EVERY_S:
             return
@@ -60,7 +60,7 @@ class SoleMember:
         self._member.publish(messages, positions)
 
 
-class Onlooker:
+class ReadOnlyPosition:
     """Stands where the group stands, and only pretends to move it."""
 
     def __init__(self, log: Log, group: str, partitions: Sequence[TopicPartition]) -> None:
@@ -72,7 +72,7 @@ class Onlooker:
         """Where the group stands."""
         return {partition: self._log.committed(self._group, partition) for partition in self._partitions}
 
-    def keep(self) -> None:
+    def heartbeat(self) -> None:
         """Nothing is held that could be lost."""
 
     def commit(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:

@@ -19,7 +19,7 @@ from schemas.codes import Code
 from schemas.finding import RecordRef, Redrive
 from schemas.rejection import Reason, Rejection
 from worker.history.interval import Coordinates
-from worker.history.lookup import look_up
+from worker.history.lookup import fetch_records
 from worker.redrive.group_position import Positions
 from worker.redrive_headers import next_redrive, redriven_message
 from worker.stream.ledger import PartitionLedger
@@ -47,7 +47,7 @@ class Refusal(Code):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RedriveOutcome:
     """What became of one selected rejection. `redrive` is what the record says now; None if it was not put back."""
 
     rejection: RecordRef
@@ -58,7 +58,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RedrivePlan:
     """What to do with which rejections. `ranges` are of the rejections topic, all of its partitions, and fixed."""
 
     inbound_topic: str
@@ -67,14 +67,14 @@ class Plan:
     give_up: bool = False
 
 
-class Seat(Protocol):
+class GroupPosition(Protocol):
     """The place in the group: `worker.redrive.group_position` has one that moves it and one that does not."""
 
     def positions(self) -> Positions:
         """Where the group stands, now or again after PublishFailed."""
         ...
 
-    def keep(self) -> None:
+    def heartbeat(self) -> None:
         """Called all the while. Raises PublishFailed if the positions count no more."""
         ...
 
@@ -84,18 +84,18 @@ class Seat(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Chosen:
+class _Candidate:
     """A selected rejection, and where it lies."""
 
     place: TopicPartition
     offset: int
     rejection: Rejection | None  # None if it cannot be read
 
-    def outcome(self, redrive: Redrive | None = None, refusal: Refusal | None = None) -> Outcome:
+    def outcome(self, redrive: Redrive | None = None, refusal: Refusal | None = None) -> RedriveOutcome:
         at = RecordRef(topic=self.place.topic, partition=self.place.partition, offset=self.offset)
         if self.rejection is None:
-            return Outcome(at, None, None, redrive, refusal)
-        return Outcome(at, self.rejection.reason, self.source, redrive, refusal)
+            return RedriveOutcome(at, None, None, redrive, refusal)
+        return RedriveOutcome(at, self.rejection.reason, self.source, redrive, refusal)
 
     @property
     def source(self) -> RecordRef:
@@ -105,10 +105,10 @@ class _Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
+class _Settlement:
     """A rejection that can be settled: with a message that puts its record back, or by giving it up."""
 
-    chosen: _Chosen
+    chosen: _Candidate
     redrive: Redrive | None = None
     message: Message | None = None
 
@@ -119,27 +119,27 @@ class Redriver:
     def __init__(
         self,
         log: Log,
-        seat: Seat,
-        plan: Plan,
-        tell: Callable[[Outcome], None],
+        group_position: GroupPosition,
+        plan: RedrivePlan,
+        tell: Callable[[RedriveOutcome], None],
         check: Callable[[Sequence[Message]], None] = lambda _: None,
     ) -> None:
         """`tell` hears of each selected rejection once: settled ones when that is certain. `check` raises LogError."""
         self._log = log
-        self._seat = seat
+        self._position = group_position
         self._plan = plan
         self._tell = tell
         self._check = check
         self._inbound = frozenset(log.partitions(plan.inbound_topic))
         self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._refused: set[tuple[TopicPartition, int]] = set()
-        self._in_doubt: list[_Ready] = []  # of a transaction whose outcome is not known yet
+        self._uncertain: list[_Settlement] = []  # of a transaction whose outcome is not known yet
 
     def run(self) -> None:
         """Settle what can be settled. Raises LogError if the log cannot do it, or the position cannot remember it."""
         for attempt in range(PASSES):
-            positions = self._seat.positions()
-            self._end_doubt(positions)
+            positions = self._position.positions()
+            self._resolve_uncertain(positions)
             try:
                 self._pass(positions)
             except PublishFailed:
@@ -148,19 +148,19 @@ class Redriver:
             else:
                 return
 
-    def _end_doubt(self, positions: Positions) -> None:
+    def _resolve_uncertain(self, positions: Positions) -> None:
         """The committed positions say which rejections of a failed transaction are settled nevertheless."""
-        for ready in self._in_doubt:
+        for ready in self._uncertain:
             position, offset = positions[ready.chosen.place], ready.chosen.offset
             if position is not None and (offset < position.offset or not PartitionLedger(position).take(offset)):
                 self._tell(ready.chosen.outcome(ready.redrive))
-        self._in_doubt = []
+        self._uncertain = []
 
     def _pass(self, positions: Positions) -> None:
         self._ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
         chosen = self._choose(positions)
         while some := list(itertools.islice(chosen, STEP_RECORDS)):
-            step: list[_Ready] = []
+            step: list[_Settlement] = []
             size = 0
             for ready in self._given_up(some) if self._plan.give_up else self._examined(some):
                 step.append(ready)
@@ -170,26 +170,26 @@ class Redriver:
                     step, size = [], 0
             self._commit(step)
 
-    def _choose(self, positions: Positions) -> Iterator[_Chosen]:
+    def _choose(self, positions: Positions) -> Iterator[_Candidate]:
         """The open rejections that are selected. All from the position on are read, so that the others stay open."""
         ranges = {
             partition: range(position.offset if position else 0, self._plan.ranges[partition].stop)
             for partition, position in positions.items()
         }
         for record in self._log.read(ranges):
-            self._seat.keep()
+            self._position.heartbeat()
             place, offset = record.topic_partition, record.offset
             if self._ledgers[place].take(offset) and offset in self._plan.ranges[place]:
                 rejection = _parse(record)
                 if not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons):
-                    yield _Chosen(place, offset, rejection)
+                    yield _Candidate(place, offset, rejection)
 
-    def _given_up(self, some: Sequence[_Chosen]) -> Iterator[_Ready]:
-        return map(_Ready, some)
+    def _given_up(self, some: Sequence[_Candidate]) -> Iterator[_Settlement]:
+        return map(_Settlement, some)
 
-    def _examined(self, some: Sequence[_Chosen]) -> Iterator[_Ready]:
+    def _examined(self, some: Sequence[_Candidate]) -> Iterator[_Settlement]:
         """Those whose record is there, unchanged, and may be put back. The others are refused."""
-        wanted: dict[Coordinates, list[_Chosen]] = {}
+        wanted: dict[Coordinates, list[_Candidate]] = {}
         for chosen in some:
             refusal = self._refusal_unread(chosen)
             if refusal is not None:
@@ -198,8 +198,8 @@ class Redriver:
                 source = chosen.source
                 at = Coordinates(TopicPartition(source.topic, source.partition), source.offset)
                 wanted.setdefault(at, []).append(chosen)
-        for at, record in look_up(self._log, wanted):
-            self._seat.keep()
+        for at, record in fetch_records(self._log, wanted):
+            self._position.heartbeat()
             for chosen in wanted[at]:
                 ready = self._examine(chosen, record)
                 if isinstance(ready, Refusal):
@@ -207,7 +207,7 @@ class Redriver:
                 else:
                     yield ready
 
-    def _refusal_unread(self, chosen: _Chosen) -> Refusal | None:
+    def _refusal_unread(self, chosen: _Candidate) -> Refusal | None:
         """What forbids even to look for the record."""
         if chosen.rejection is None:
             return Refusal.UNREADABLE
@@ -216,7 +216,7 @@ class Redriver:
         known = TopicPartition(chosen.source.topic, chosen.source.partition) in self._inbound
         return None if known else Refusal.GONE
 
-    def _examine(self, chosen: _Chosen, record: Record | None) -> _Ready | Refusal:
+    def _examine(self, chosen: _Candidate, record: Record | None) -> _Settlement | Refusal:
         assert chosen.rejection is not None
         if record is None:
             return Refusal.GONE
@@ -230,18 +230,18 @@ class Redriver:
             self._check([message])
         except LogError:
             return Refusal.TOO_LARGE
-        return _Ready(chosen, redrive, message)
+        return _Settlement(chosen, redrive, message)
 
-    def _refuse(self, chosen: _Chosen, refusal: Refusal) -> None:
+    def _refuse(self, chosen: _Candidate, refusal: Refusal) -> None:
         at = chosen.place, chosen.offset
         if at not in self._refused:  # by an earlier pass
             self._refused.add(at)
             self._tell(chosen.outcome(refusal=refusal))
 
-    def _commit(self, step: Sequence[_Ready]) -> None:
+    def _commit(self, step: Sequence[_Settlement]) -> None:
         """Put back and remember, in one transaction, then tell. Raises LogError if not all could be remembered."""
-        noted: list[_Ready] = []
-        too_far: _Chosen | None = None
+        noted: list[_Settlement] = []
+        too_far: _Candidate | None = None
         for ready in sorted(step, key=lambda ready: (ready.chosen.place, ready.chosen.offset)):
             if not self._ledgers[ready.chosen.place].finish(ready.chosen.offset):
                 too_far = ready.chosen
@@ -249,15 +249,15 @@ class Redriver:
             noted.append(ready)
         if noted:
             positions = {place: self._ledgers[place].position() for place in {ready.chosen.place for ready in noted}}
-            self._in_doubt = noted
-            self._seat.commit([ready.message for ready in noted if ready.message], positions)
-            self._in_doubt = []
+            self._uncertain = noted
+            self._position.commit([ready.message for ready in noted if ready.message], positions)
+            self._uncertain = []
             for ready in noted:
                 self._tell(ready.chosen.outcome(ready.redrive))
         if too_far is not None:
             raise LogError(self._too_far(too_far))
 
-    def _too_far(self, chosen: _Chosen) -> str:
+    def _too_far(self, chosen: _Candidate) -> str:
         topic, partition = chosen.place.topic, chosen.place.partition
         first_open = self._ledgers[chosen.place].position().offset
         return (

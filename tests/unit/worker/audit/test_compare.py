@@ -56,7 +56,7 @@ def test_a_probability_that_moved_says_by_how_much() -> None:
 
 
 def test_an_interval_that_is_partly_gone_is_never_all_the_same() -> None:
-    gone = Interval({TP: range(3, 10)}, {TP: range(3)})
-    compared = report(finding(), finding(), gone)
+    expired = Interval({TP: range(3, 10)}, {TP: range(3)})
+    compared = report(finding(), finding(), expired)
     assert not compared.all_same
     assert compared.as_json()["gone"] == [{"partition": "ecg.inbound/0", "from": 0, "to": 3, "count": 3}]

@@ -60,7 +60,7 @@ def test_bounds_are_offsets_or_times_and_fixed_at_the_start(log: SqliteLog) -> N
 def test_what_the_log_no_longer_holds_is_named(log: SqliteLog, tmp_path: Path) -> None:
     delete(tmp_path, "offset < 2")
     interval = Interval.resolve(log, "ecg.inbound", Bound(offset=0), Bound(offset=6))
-    assert (interval.ranges, interval.gone) == ({TP: range(2, 6)}, {TP: range(2)})
+    assert (interval.ranges, interval.expired) == ({TP: range(2, 6)}, {TP: range(2)})
 
 
 def delete(folder: Path, where: str) -> None:
@@ -86,7 +86,7 @@ def test_every_record_of_the_interval_is_read_once_and_holes_are_named(log: Sqli
     delete(tmp_path, "offset IN (2, 3, 5)")
     member, offsets = replay(log, FlakyPublisher(0))
     assert offsets == [0, 1, 4]
-    assert member.replayed.holes == {TP: [2, 3, 5]}
+    assert member.replayed.gaps == {TP: [2, 3, 5]}
 
 
 def test_a_paused_replay_reads_nothing(log: SqliteLog) -> None:

@@ -14,8 +14,8 @@ from schemas.rejection import Reason, Rejected, Rejection
 from worker.history.interval import Bound, Interval
 from worker.pipeline import reject
 from worker.redrive import redriver as redriving
-from worker.redrive.group_position import Onlooker, SoleMember
-from worker.redrive.redriver import MAX_REDRIVES, Outcome, Plan, Redriver, Refusal
+from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
+from worker.redrive.redriver import MAX_REDRIVES, RedriveOutcome, RedrivePlan, Redriver, Refusal
 from worker.redrive_headers import read_redrive
 from worker.stream.envelope import result_message
 
@@ -57,7 +57,7 @@ def rejected_again(log: SqliteLog) -> int:
     return end - start
 
 
-class Unlucky(SoleMember):
+class Unlucky(ExclusiveMember):
     """Fails the first transactions: before anything is written, or, with `late`, when everything is."""
 
     failures = 0
@@ -80,24 +80,24 @@ def redrive(
     give_up: bool = False,
     dry_run: bool = False,
     check: Callable[[Sequence[Message]], None] = check_messages,
-) -> list[Outcome]:
+) -> list[RedriveOutcome]:
     ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=end)).ranges
-    plan = Plan(INBOUND, ranges, frozenset(reasons), give_up)
-    told: list[Outcome] = []
+    plan = RedrivePlan(INBOUND, ranges, frozenset(reasons), give_up)
+    told: list[RedriveOutcome] = []
     if dry_run:
-        Redriver(log, Onlooker(log, GROUP, log.partitions(REJECTIONS)), plan, told.append, check).run()
+        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, told.append, check).run()
         return told
     with closing(log.join(GROUP, [REJECTIONS], "m")) as member:
         Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, told.append, check).run()
     return told
 
 
-def offsets(told: Sequence[Outcome]) -> list[int]:
+def offsets(told: Sequence[RedriveOutcome]) -> list[int]:
     """Of the rejections that were settled."""
     return [outcome.rejection.offset for outcome in told if outcome.refusal is None]
 
 
-def refusals(told: Sequence[Outcome]) -> dict[int, Refusal]:
+def refusals(told: Sequence[RedriveOutcome]) -> dict[int, Refusal]:
     return {outcome.rejection.offset: outcome.refusal for outcome in told if outcome.refusal}
 
 
@@ -211,9 +211,11 @@ def test_a_step_is_bounded_by_bytes(log: SqliteLog, monkeypatch: pytest.MonkeyPa
     sizes: list[int] = []
     commit = Unlucky.commit
 
-    def counted(seat: Unlucky, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
+    def counted(
+        group_position: Unlucky, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]
+    ) -> None:
         sizes.append(len(messages))
-        commit(seat, messages, positions)
+        commit(group_position, messages, positions)
 
     monkeypatch.setattr(Unlucky, "commit", counted)
     assert offsets(redrive(log)) == list(range(6))
