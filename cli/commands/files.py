@@ -34,14 +34,15 @@ def explain(
 
     settings = Settings.load(model=model, config=config)
     engine = load_engine(settings, model_or_demo(settings))
-    decode, layout, identity = decoder(settings)(engine), identify_model(engine)
+    decode, layout = decoder(settings), engine.bundle.manifest.layout.layout()
+    identity = identify_model(engine)
 
     def read(record: Record) -> Finding | Rejection:
-        case = prepare(record, decode, layout)
-        if isinstance(case, Rejection):
-            return case
-        answer = engine.answer([case.question])[0] if case.question else None
-        return conclude(case, answer, identity)
+        prepared = prepare(record, decode, layout)
+        if isinstance(prepared, Rejection):
+            return prepared
+        answer = engine.answer([prepared.question])[0] if prepared.question else None
+        return conclude(prepared, answer, identity)
 
     places = output.track(range(len(files)), "reading")
     results = [output.emit(read(_record(files, place))) for place in places]

@@ -42,15 +42,15 @@ def running_stages(
 ) -> Iterator[tuple["Stages", "Scheduler"]]:
     """The work between reading a record and publishing its result, running until the end of the context.
 
-    The engine's line holds as many questions again as it can answer at once.
+    The engine's queue holds as many questions again as it can answer at once.
     """
     from worker.engine.scheduler import Scheduler
     from worker.pipeline import conclude
     from worker.stream.preparation import PreparationPool
     from worker.stream.stages import Stages
 
-    slots = engine.bundle.manifest.slots
-    with closing(PreparationPool(settings.processes, decoder(settings)(engine))) as pool:
+    slots, layout = engine.bundle.manifest.slots, engine.bundle.manifest.layout.layout()
+    with closing(PreparationPool(settings.processes, decoder(settings), layout)) as pool:
         scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.batch_wait_s)
         try:
             conclude_here = functools.partial(conclude, model_identity=model_identity)

@@ -18,7 +18,7 @@ from tests.cli.command import environment, lines, real_file, run
 from worker.pipeline import reject
 from worker.redrive.redriver import MAX_REDRIVES
 from worker.redrive_headers import COUNT_HEADER, OF_HEADER
-from worker.stream.envelope import seal
+from worker.stream.envelope import result_message
 
 # Each test starts two dozen processes.
 pytestmark = pytest.mark.timeout(600)
@@ -130,7 +130,9 @@ def test_killed_in_the_middle_loses_nothing_and_repeats_nothing(settings: dict[s
         records = list(log.read({partition: range(*log.bounds(partition)) for partition in log.partitions(topic)}))
         assert len(places) == len(records) == count
         refusal = Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT)
-        log.append([seal(reject(record, refusal), record, settings["ECG_REJECTIONS_TOPIC"]) for record in records])
+        log.append(
+            [result_message(reject(record, refusal), record, settings["ECG_REJECTIONS_TOPIC"]) for record in records]
+        )
     arguments = arguments_of("rejections", "redrive")
     with subprocess.Popen(arguments, env=environment(**settings), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

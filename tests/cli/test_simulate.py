@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from adapters.inbound import decode
+from adapters.recording.site import SiteDefaults
 from cli import output
 from cli.commands.simulate import Site as SiteName
 from cli.commands.simulate import simulate

@@ -31,6 +31,7 @@ class Breaker:
         count = sum(self._last)
         if len(self._last) >= LEAST and count > self._rejected_share * len(self._last):
             raise TooManyRejections(
-                f"{count} of the last {len(self._last)} records were rejected, more than a share of {self._rejected_share:g}: "
-                "look at `ecg-worker rejections list --count`; set rejected_share to 1 if that is as it should be"
+                f"{count} of the last {len(self._last)} records were rejected, more than a share of "
+                f"{self._rejected_share:g}: look at `ecg-worker rejections list --count`; "
+                "set rejected_share to 1 if that is as it should be"
             )
