@@ -16,7 +16,7 @@ from benchmarks.timing import HEAD, machine, measure
 from schemas.ecg import Ecg
 from simulator.generate import BLOCK, simulate
 from simulator.hospital import HOSPITALS, Hospital
-from simulator.parameters import draw
+from simulator.parameters import sample_parameters
 from simulator.truth import Truth, heart_truths
 from simulator.waveform import waveform
 
@@ -27,7 +27,7 @@ def main() -> None:
     """Print the machine, the table of a block's steps, and the rates."""
     print(machine("numpy", "scipy") + f", OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}")
     for name, site in HOSPITALS.items():
-        parameters = draw(np.random.default_rng(1), BLOCK, site)
+        parameters = sample_parameters(np.random.default_rng(1), BLOCK, site)
         steps: dict[str, Callable[[], object]] = {
             "draw the parameters": partial(draw, np.random.default_rng(1), BLOCK, site),
             "waveform": partial(waveform, parameters, site),

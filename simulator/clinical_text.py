@@ -93,7 +93,7 @@ class ClinicalText:
     cues: tuple[str, ...]
 
 
-def draw_text(rng: np.random.Generator, entity: Entity, hospital: Hospital) -> ClinicalText:
+def sample_text(rng: np.random.Generator, entity: Entity, hospital: Hospital) -> ClinicalText:
     """A text for one ECG of this entity, in the style of the hospital."""
     kind = _kind(float(rng.random()))
     other = _of_the_other_kind(rng, entity)

@@ -85,12 +85,12 @@ def simulated(count: int = 24) -> list[Submission]:
         for ecg, truth in simulate(4 * count, SEED, A)
         if not truth.faults and truth.text != "contradictory"
     )
-    return [_simulated(place, ecg, truth) for place, (ecg, truth) in enumerate(islice(drawn, count))]
+    return [_simulated(index, ecg, truth) for index, (ecg, truth) in enumerate(islice(drawn, count))]
 
 
-def _simulated(place: int, ecg: Ecg, truth: Truth) -> Submission:
-    written = write_in_turn(ecg, place)
-    name = f"simulated-{place + 1:02d}{written.suffix}"
+def _simulated(index: int, ecg: Ecg, truth: Truth) -> Submission:
+    written = write_in_turn(ecg, index)
+    name = f"simulated-{index + 1:02d}{written.suffix}"
     return Submission(name, truth.entity.replace("_", " "), written.payload, truth.verdict)
 
 

@@ -28,7 +28,7 @@ class Fault:
     lead: str | None
 
 
-def draw_fault(rng: np.random.Generator, rate: float) -> Fault | None:
+def sample_fault(rng: np.random.Generator, rate: float) -> Fault | None:
     """A fault in a share of `rate` of the calls."""
     if rng.random() >= rate:
         return None

@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 
 from schemas.ecg import LEADS, Ecg, Filters, Order, Patient, Priority
-from simulator.clinical_text import ClinicalText, draw_text
+from simulator.clinical_text import ClinicalText, sample_text
 from simulator.entities import ENTITIES, Entity
-from simulator.faults import Fault, draw_fault, with_fault
+from simulator.faults import Fault, sample_fault, with_fault
 from simulator.hospital import Hospital
-from simulator.parameters import RATE_HZ, draw
+from simulator.parameters import RATE_HZ, sample_parameters
 from simulator.truth import HeartTruth, Truth, heart_truths
 from simulator.waveform import Samples, beats_uv, waveform
 from simulator.writers.dicom import derived_uid
@@ -40,16 +40,16 @@ def simulate_one(rng: np.random.Generator, seed: int, site: Hospital, at: int) -
 
 
 def _drawn(rng: np.random.Generator, count: int, seed: int, site: Hospital, first: int) -> Iterator[tuple[Ecg, Truth]]:
-    parameters = draw(rng, count, site)
+    parameters = sample_parameters(rng, count, site)
     beats = beats_uv(parameters, site)
     samples_uv = waveform(parameters, site, beats)
-    for place, heart in enumerate(heart_truths(parameters, site, beats)):
+    for index, heart in enumerate(heart_truths(parameters, site, beats)):
         entity = ENTITIES[heart.entity]
-        text = draw_text(rng, entity, site)
-        fault = draw_fault(rng, site.fault_rate)
-        recorded = samples_uv[place] if fault is None else with_fault(samples_uv[place], fault, rng, site)
-        ecg = _ecg(rng, recorded, entity, text, site, seed, first + place)
-        yield ecg, _truth(heart, fault, text, site, seed, first + place)
+        text = sample_text(rng, entity, site)
+        fault = sample_fault(rng, site.fault_rate)
+        recorded = samples_uv[index] if fault is None else with_fault(samples_uv[index], fault, rng, site)
+        ecg = _ecg(rng, recorded, entity, text, site, seed, first + index)
+        yield ecg, _truth(heart, fault, text, site, seed, first + index)
 
 
 def _ecg(

@@ -23,7 +23,7 @@ SAMPLES: Final = RATE_HZ * DURATION_S
 
 WAVES: Final = ("P", "delta", "Q", "R", "S", "R2", "ST", "T", "T entity", "T first", "U", "spike")
 """`T` is the normal, upright T wave, `T entity` that of the entity, `T first` the first half of a biphasic one."""
-_AT: Final = {wave: place for place, wave in enumerate(WAVES)}
+_AT: Final = {wave: index for index, wave in enumerate(WAVES)}
 T_WAVES: Final = [_AT["T"], _AT["T entity"], _AT["T first"]]
 
 RATE_BPM: Final = (40.0, 140.0)
@@ -59,7 +59,7 @@ class Parameters:
         return len(self.entity)
 
 
-def draw(rng: np.random.Generator, n: int, hospital: Hospital) -> Parameters:
+def sample_parameters(rng: np.random.Generator, n: int, hospital: Hospital) -> Parameters:
     """Draw n ECGs of a hospital's patients, with entities as frequent as their weights say."""
     shares = np.array([entity.weight for entity in ENTITIES.values()])
     return draw_entities(rng, rng.choice(len(shares), size=n, p=shares / shares.sum()), hospital)

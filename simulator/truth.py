@@ -141,9 +141,9 @@ def heart_truths(parameters: Parameters, hospital: Hospital, beats: Samples | No
     ]
 
 
-def _at_mv(beats: Samples, places: NDArray[np.intp]) -> NDArray[np.floating]:
+def _at_mv(beats: Samples, indices: NDArray[np.intp]) -> NDArray[np.floating]:
     """What the whole beat is worth in each of the twelve leads at one sample of each, n x 12."""
-    recorded = np.take_along_axis(beats[:, None], places[:, :, None], axis=3)[..., 0]
+    recorded = np.take_along_axis(beats[:, None], indices[:, :, None], axis=3)[..., 0]
     level_mv: NDArray[np.floating] = (recorded * TO_TWELVE).sum(axis=2) / 1000
     return level_mv
 
@@ -156,9 +156,9 @@ def _symmetry(wave_mv: NDArray[np.floating], at: NDArray[np.intp]) -> NDArray[np
     """Half width before the summit over half width after it."""
     summit_mv = np.take_along_axis(wave_mv, at, axis=2)
     low = wave_mv * np.sign(summit_mv) < np.abs(summit_mv) / 2
-    places = np.arange(wave_mv.shape[2], dtype=np.int16)
-    before = np.where(low & (places < at), places, 0).max(axis=2)
-    after = np.where(low & (places > at), places, len(places)).min(axis=2)
+    indices = np.arange(wave_mv.shape[2], dtype=np.int16)
+    before = np.where(low & (indices < at), indices, 0).max(axis=2)
+    after = np.where(low & (indices > at), indices, len(indices)).min(axis=2)
     ratio: NDArray[np.float64] = (at[..., 0] - before) / np.maximum(after - at[..., 0], 1)
     return ratio
 

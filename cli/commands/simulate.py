@@ -45,12 +45,12 @@ def simulate(
     verdicts: Counter[str] = Counter()
     ecgs = generate.simulate(count, seed, HOSPITALS[site.value])
     with (out / _TRUTH_FILE).open("w", encoding="utf-8") as truths:
-        for place in output.track(range(count), "simulating"):
+        for index in output.track(range(count), "simulating"):
             ecg, truth = next(ecgs)
-            written = write_in_turn(ecg, place)
-            file = f"{site.value}{seed}-{place:06d}{written.suffix}"
+            written = write_in_turn(ecg, index)
+            file = f"{site.value}{seed}-{index:06d}{written.suffix}"
             (out / file).write_bytes(written.payload)
-            line = {"file": file, "form": written.form, **json.loads(truth.to_json())}
+            line = {"file": file, "form": written.variant, **json.loads(truth.to_json())}
             truths.write(json.dumps(line, separators=(",", ":")) + "\n")
             verdicts[truth.verdict] += 1
     output.emit_json({"files": count, "truth": _TRUTH_FILE, "verdicts": dict(sorted(verdicts.items()))})

@@ -143,14 +143,14 @@ def _head(ecg: Ecg, variant: Variant, charset: Charset, family_name: str) -> lis
         _segment("PV1", {1: "1", 2: "E", 19: _escaped(order.encounter)}),
         _segment("ORC", {1: "RE", 2: placer, 3: filler}),
         _segment("OBR", request),
-        *(_segment("NTE", {1: str(place), 3: _escaped(note)}) for place, note in enumerate(notes, 1)),
+        *(_segment("NTE", {1: str(index), 3: _escaped(note)}) for index, note in enumerate(notes, 1)),
         _segment("TQ1", {1: "1", 9: _PRIORITIES[order.priority]}),
     ]
 
 
 def _observations(observations: Iterable[dict[int, str]]) -> list[str]:
     """OBX segments, numbered; preliminary, as no human has read them."""
-    return [_segment("OBX", {1: str(place), 11: "P", **fields}) for place, fields in enumerate(observations, 1)]
+    return [_segment("OBX", {1: str(index), 11: "P", **fields}) for index, fields in enumerate(observations, 1)]
 
 
 def _recorded(ecg: Ecg) -> list[str]:
@@ -170,11 +170,11 @@ def _lead_arrays(ecg: Ecg) -> Sequence[dict[int, str]]:
         {
             2: "NA",
             3: f"{_LEAD_CODES[lead]}^MDC_ECG_LEAD_{lead.upper()}^MDC",
-            4: f"1.{place}",
+            4: f"1.{index}",
             5: "^".join(_written(ecg.lead_uv(lead), 0)),
             6: "uV^^UCUM",
         }
-        for place, lead in enumerate(_recorded(ecg), 1)
+        for index, lead in enumerate(_recorded(ecg), 1)
     ]
     return [rate, *arrays]
 
@@ -182,8 +182,8 @@ def _lead_arrays(ecg: Ecg) -> Sequence[dict[int, str]]:
 def _pcd_arrays(ecg: Ecg) -> Sequence[dict[int, str]]:
     """Waveform Content Module: MDS.VMD.CHAN.METRIC in OBX-4, and facets of the metric one level below it."""
     observations: list[dict[int, str]] = []
-    for place, lead in enumerate(_recorded(ecg), 1):
-        metric = f"1.1.1.{place}"
+    for index, lead in enumerate(_recorded(ecg), 1):
+        metric = f"1.1.1.{index}"
         values_mv = ecg.lead_uv(lead) / 1000
         unit, started = "266418^MDC_DIM_MILLI_VOLT^MDC", _moment(ecg.acquired_at)
         code = f"{_LEAD_CODES[lead]}^MDC_ECG_ELEC_POTL_{lead.upper()}^MDC"
@@ -202,7 +202,7 @@ def _chapter7(ecg: Ecg) -> Sequence[dict[int, str]]:
     leads = _recorded(ecg)
     shared = f"^{CHAPTER7_UV_PER_COUNT}&uV&UCUM^1&0&0^{ecg.sampling_hz:g}^{_ADC}"
     definitions = [
-        f"{place}&{lead}^{_ELECTRODES[lead]}{shared if place == 1 else ''}" for place, lead in enumerate(leads, 1)
+        f"{index}&{lead}^{_ELECTRODES[lead]}{shared if index == 1 else ''}" for index, lead in enumerate(leads, 1)
     ]
     rows = zip(*(_written(ecg.lead_uv(lead) / CHAPTER7_UV_PER_COUNT, 0) for lead in leads), strict=True)
     code = "93000&{}^ECG 12 lead^L"

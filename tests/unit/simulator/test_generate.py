@@ -13,15 +13,15 @@ from adapters.inbound import decode
 from adapters.recording.site import SiteDefaults
 from schemas.ecg import LEADS, Ecg
 from simulator import hospital
-from simulator.clinical_text import CONTRADICTORY_RATE, MIXED_RATE, draw_text
+from simulator.clinical_text import CONTRADICTORY_RATE, MIXED_RATE, sample_text
 from simulator.entities import ENTITIES
 from simulator.faults import PROBLEMS, Fault, with_fault
 from simulator.generate import BLOCK, simulate
 from simulator.hospital import Hospital
-from simulator.parameters import RATE_BPM, draw, draw_entities
+from simulator.parameters import RATE_BPM, draw_entities, sample_parameters
 from simulator.truth import HeartTruth, Truth, heart_truths
 from simulator.waveform import Samples, waveform
-from simulator.writers.files import FORMS, write_in_turn
+from simulator.writers.files import VARIANTS, write_in_turn
 from simulator.writers.hl7v2 import CHAPTER7_UV_PER_COUNT
 from tests.support.analytic import ecg_of
 from worker.verdict.screening import screen
@@ -82,7 +82,7 @@ def test_another_seed_block_or_site_gives_other_ecgs() -> None:
 
 
 def test_every_entity_is_produced_and_ischemic_ones_are_neither_rare_nor_most() -> None:
-    chosen = draw(np.random.default_rng(1), 2000, hospital.A).entity
+    chosen = sample_parameters(np.random.default_rng(1), 2000, hospital.A).entity
     names = Counter(list(ENTITIES)[place] for place in chosen)
     assert set(names) == set(ENTITIES)
     ischemic = sum(count for name, count in names.items() if ENTITIES[name].ischemic)
@@ -236,12 +236,12 @@ def test_faults_are_as_frequent_as_stated(site: Hospital) -> None:
     assert faulty / (10 * BLOCK) == pytest.approx(site.fault_rate, abs=0.04)
 
 
-@pytest.mark.parametrize("place", range(len(FORMS)), ids=FORMS)
+@pytest.mark.parametrize("place", range(len(VARIANTS)), ids=VARIANTS)
 def test_a_written_ecg_decodes_to_the_same(place: int) -> None:
-    half_a_count_uv = {"chapter7": CHAPTER7_UV_PER_COUNT / 2}.get(FORMS[place], 0.625)
+    half_a_count_uv = {"chapter7": CHAPTER7_UV_PER_COUNT / 2}.get(VARIANTS[place], 0.625)
     for ecg, _ in [*first(3), *first(3, hospital.B)]:
         written = write_in_turn(ecg, place)
-        assert written.form == FORMS[place]
+        assert written.variant == VARIANTS[place]
         decoded = decode(written.payload, SiteDefaults())
         assert decoded.leads == ecg.leads
         assert np.abs(decoded.samples_uv - ecg.samples_uv).max() <= half_a_count_uv * 1.01
@@ -254,7 +254,7 @@ def test_a_written_ecg_decodes_to_the_same(place: int) -> None:
 def test_texts_mislead_as_often_as_stated(site: Hospital) -> None:
     rng = np.random.default_rng(1)
     entities = list(ENTITIES.values())
-    kinds = Counter(draw_text(rng, entities[at % len(entities)], site).kind for at in range(4000))
+    kinds = Counter(sample_text(rng, entities[at % len(entities)], site).kind for at in range(4000))
     assert kinds["contradictory"] / 4000 == pytest.approx(CONTRADICTORY_RATE, abs=0.02)
     assert kinds["mixed"] / 4000 == pytest.approx(MIXED_RATE, abs=0.02)
 
@@ -264,7 +264,7 @@ def test_every_cue_of_every_entity_has_words_and_none_names_the_answer() -> None
     for entity in ENTITIES.values():
         for site in hospital.HOSPITALS.values():
             for _ in range(60):
-                words = " ".join(draw_text(rng, entity, site).texts).lower()
+                words = " ".join(sample_text(rng, entity, site).texts).lower()
                 assert words
                 assert "ischem" not in words
                 assert "t wave" not in words
