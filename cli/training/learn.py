@@ -16,9 +16,9 @@ from cli import output
 from cli.training import options
 
 if TYPE_CHECKING:
-    from training.data.sources import DataSet
+    from training.data.sources import ExampleSource
     from training.methods.run_directory import Run
-    from training.methods.schedule import Plan
+    from training.methods.schedule import Schedule
     from worker.model.bundle import ModelBundle
 
 RunDirectory = Annotated[
@@ -57,11 +57,13 @@ def pretrain(
     from training.methods.pretrain import pretrain as learn
     from training.methods.pretrain import save_reading
     from training.methods.run_directory import is_first_process
-    from training.methods.schedule import Plan
+    from training.methods.schedule import Schedule
 
-    plan = Plan(steps, batch, learning_rate, warmup_steps=min(60, steps // 10 + 1), seed=seed, save_every=save_every)
+    plan = Schedule(
+        steps, batch, learning_rate, warmup_steps=min(60, steps // 10 + 1), seed=seed, save_every=save_every
+    )
 
-    def learned(network: Any, bundle: "ModelBundle", examples: "DataSet", begun: "Run") -> Any:
+    def learned(network: Any, bundle: "ModelBundle", examples: "ExampleSource", begun: "Run") -> Any:
         reading = learn(network, bundle, bundle.manifest.layout.layout(), examples, plan, begun)
         if is_first_process():
             save_reading(reading, begun.directory)
@@ -94,18 +96,18 @@ def sft(
     Example: ecg-train sft --model /models/qwen2-vl-2b --data train.jsonl --run build/sft --lora 64 --recompute
     """
     from training.methods.pretrain import load_reading
-    from training.methods.schedule import Plan
+    from training.methods.schedule import Schedule
     from training.methods.sft import fine_tune
-    from training.methods.trainable import learner
+    from training.methods.trainable import trainable
 
-    plan = Plan(
+    plan = Schedule(
         steps, batch, learning_rate, vision_rate, min(60, steps // 10 + 1), seed=seed, save_every=save_every,
         recompute=recompute,
     )  # fmt: skip
 
-    def learned(network: Any, bundle: "ModelBundle", examples: "DataSet", begun: "Run") -> Any:
+    def learned(network: Any, bundle: "ModelBundle", examples: "ExampleSource", begun: "Run") -> Any:
         heads = None if reading is None else load_reading(reading, bundle, bundle.manifest.layout.layout())
-        adapted = learner(network, lora, vision_rate)
+        adapted = trainable(network, lora, vision_rate)
         fine_tune(adapted, bundle, examples, plan, begun, heads)
         return adapted
 
@@ -136,19 +138,19 @@ def grpo(
     Example: ecg-train grpo --model build/sft/model --data train.jsonl --run build/grpo --learning-rate 1e-6
     """
     from training.methods.grpo import Rewarding, reinforce
-    from training.methods.schedule import Plan
-    from training.methods.trainable import learner
+    from training.methods.schedule import Schedule
+    from training.methods.trainable import trainable
 
     if batch % group:
         raise typer.BadParameter("must be whole groups", param_hint="--batch")
-    plan = Plan(
+    plan = Schedule(
         steps, batch, learning_rate, vision_rate, min(5, steps), final_rate=1.0, seed=seed, log_every=1,
         save_every=save_every, recompute=recompute,
     )  # fmt: skip
     rewarding = Rewarding(group, temperature, beta, *_weights(weights))
 
-    def learned(network: Any, bundle: "ModelBundle", examples: "DataSet", begun: "Run") -> Any:
-        adapted = learner(network, lora, vision_rate)
+    def learned(network: Any, bundle: "ModelBundle", examples: "ExampleSource", begun: "Run") -> Any:
+        adapted = trainable(network, lora, vision_rate)
         reinforce(adapted, bundle, examples, plan, begun, rewarding)
         return adapted
 
@@ -160,11 +162,11 @@ def _run(
     model: Path,
     data: str,
     directory: Path,
-    plan: "Plan",
+    plan: "Schedule",
     more: dict[str, Any],
     processes: int,
     zone: str,
-    learned: Callable[[Any, "ModelBundle", "DataSet", "Run"], Any],
+    learned: Callable[[Any, "ModelBundle", "ExampleSource", "Run"], Any],
 ) -> None:
     """Begin or resume a run here, or start again as several processes; leave the bundle that came out."""
     if processes > 1 and _OWN_PROCESS not in os.environ:

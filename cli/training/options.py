@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from training.data.sources import DataSet
+    from training.data.sources import ExampleSource
     from worker.model.bundle import ModelBundle
 
 DATA_HELP = "simulated:SITE:SEED:COUNT[:varied], a JSONL file, or a folder with labels.jsonl or truth.jsonl"
@@ -18,7 +18,7 @@ Processes = Annotated[int, typer.Option("--processes", metavar="N", min=1, help=
 Zone = Annotated[str, typer.Option("--zone", help="time zone of files that name none")]
 
 
-def opened_data(stated: str, bundle: "ModelBundle", zone: str) -> "DataSet":
+def opened_data(stated: str, bundle: "ModelBundle", zone: str) -> "ExampleSource":
     """The examples that are meant, drawn as the model wants them. Raises DataError."""
     import functools
     from zoneinfo import ZoneInfo

@@ -9,7 +9,7 @@ from PIL import Image
 from transformers import Qwen2VLImageProcessor
 
 from simulator.hospital import A
-from training.data.batch import IGNORED, Batcher, patches
+from training.data.batch import IGNORED, Collator, patches
 from training.data.example import Example
 from training.data.synthetic import Synthetic
 from worker.model.bundle import ModelBundle
@@ -31,7 +31,7 @@ def test_pixels_are_those_of_the_image_processor(bundle: ModelBundle, examples: 
     processor = Qwen2VLImageProcessor.from_pretrained(bundle.directory)
     images = [example.image for example in examples]
     wanted = processor(images=[Image.fromarray(image) for image in images], return_tensors="pt")
-    found = Batcher(bundle).pixels(examples)
+    found = Collator(bundle).pixels(examples)
     assert torch.equal(found["image_grid_thw"], wanted["image_grid_thw"])
     assert found["pixel_values"].shape == wanted["pixel_values"].shape
     assert float((found["pixel_values"] - wanted["pixel_values"]).abs().max()) < 1e-5
@@ -44,7 +44,7 @@ def test_patches_follow_the_bundles_own_mean_and_scale(bundle: ModelBundle) -> N
 
 
 def test_only_the_target_and_the_end_of_the_turn_are_learned(bundle: ModelBundle, examples: list[Example]) -> None:
-    batch = Batcher(bundle)(examples)
+    batch = Collator(bundle)(examples)
     prompts = PromptBuilder(bundle)
     for row, example in enumerate(examples):
         ids, labels = batch["input_ids"][row], batch["labels"][row]

@@ -56,8 +56,8 @@ def test_what_was_answered_is_not_asked_again(small_bundle: Path, tmp_path: Path
 
 
 def test_free_writing_follows_the_models_own_choice(small_bundle: Path) -> None:
-    written = asking.write_freely(load_model(small_bundle), ModelBundle.load(small_bundle), EXAMPLES[:3])
-    alone = asking.write_freely(load_model(small_bundle), ModelBundle.load(small_bundle), EXAMPLES[1:2])
+    written = asking.generate_unconstrained(load_model(small_bundle), ModelBundle.load(small_bundle), EXAMPLES[:3])
+    alone = asking.generate_unconstrained(load_model(small_bundle), ModelBundle.load(small_bundle), EXAMPLES[1:2])
     assert len(written) == 3
     assert written[1] == alone[0], "an answer depends on its neighbours' lengths"
 

@@ -5,8 +5,8 @@ import pytest
 
 from simulator.hospital import A, B
 from training.data.example import Example
-from training.data.restyle import blank, reprinted
-from training.data.synthetic import Synthetic, Variety
+from training.data.restyle import blank, restyle
+from training.data.synthetic import Augmentation, Synthetic
 from worker.picture.layout import make_layout
 from worker.verdict.claims import interpret
 from worker.verdict.grounding import ground
@@ -21,10 +21,10 @@ def same(one: Example, other: Example) -> bool:
 
 
 def test_an_example_is_the_same_in_any_order_and_in_any_number() -> None:
-    few, many = Synthetic(A, 7, 5, LAYOUT, Variety()), Synthetic(A, 7, 500, LAYOUT, Variety())
+    few, many = Synthetic(A, 7, 5, LAYOUT, Augmentation()), Synthetic(A, 7, 500, LAYOUT, Augmentation())
     assert same(few[4], many[4])
     assert same(few[4], few[2:][2])
-    assert not same(few[4], Synthetic(A, 8, 5, LAYOUT, Variety())[4])
+    assert not same(few[4], Synthetic(A, 8, 5, LAYOUT, Augmentation())[4])
     with pytest.raises(IndexError):
         few[5]
 
@@ -47,7 +47,7 @@ def test_only_ecgs_that_the_worker_would_ask_about_become_examples() -> None:
 
 
 def test_variety_withholds_texts_and_pictures() -> None:
-    everything = Variety(reprinted=1.0, without_text=1.0, blank=1.0)
+    everything = Augmentation(restyle=1.0, without_text=1.0, blank=1.0)
     for example in Synthetic(A, 3, 5, LAYOUT, everything):
         assert example.facts.clinical_texts == ()
         assert (example.image == 255).all()
@@ -65,10 +65,10 @@ def test_hospital_b_prints_in_its_own_ink_and_place() -> None:
 def test_a_reprint_moves_and_colours_and_leaves_white_paper_white() -> None:
     image = np.full((20, 30, 3), 255, np.uint8)
     image[5, 7] = 0
-    moved = reprinted(image, (10, 20, 30), 3, -2)
+    moved = restyle(image, (10, 20, 30), 3, -2)
     assert moved[3, 10].tolist() == [10, 20, 30]
     assert (moved.sum(axis=2) < 765).sum() == 1
-    assert np.array_equal(reprinted(image, (0, 0, 0), 0, 0), image)
+    assert np.array_equal(restyle(image, (0, 0, 0), 0, 0), image)
     assert (blank(image) == 255).all()
     assert image[5, 7].tolist() == [0, 0, 0], "the original was changed"
 

@@ -3,7 +3,7 @@
 from schemas.ecg import LEADS
 from schemas.finding import LeadMeasurements, Measurements, Quality
 from simulator.entities import ENTITIES
-from training.data.reasoning import PATTERNS, READ_LEADS, t_waves, unseen, written
+from training.data.reasoning import PATTERNS, READ_LEADS, reasoning_without_waveform, t_waves, write_reasoning
 from worker.waveform.measure import Measured
 
 
@@ -36,7 +36,7 @@ def test_each_lead_but_avr_is_named_with_what_its_t_wave_does() -> None:
 
 
 def test_what_speaks_for_and_against_follows_from_waveform_and_text() -> None:
-    text = written(
+    text = write_reasoning(
         measured({"V2": -0.3, "V3": -0.42}), "anterior ischemia", ("chest_pain", "pacemaker", "hypertension"), True
     )
     assert "Deepest in V3, about 0.4 mV, symmetric." in text
@@ -47,7 +47,7 @@ def test_what_speaks_for_and_against_follows_from_waveform_and_text() -> None:
 
 def test_wide_tall_long_and_asymmetric_speak_against() -> None:
     strange = measured({"V5": -0.3, "V6": -0.3}, symmetry=2.0, qrs_ms=120.0, sokolow_lyon_mv=3.5, qtc_ms=480.0)
-    text = written(strange, "left bundle branch block", (), False)
+    text = write_reasoning(strange, "left bundle branch block", (), False)
     assert text.startswith("QRS wide, voltage high, QT long.")
     assert "For ischemia: nothing." in text
     assert "Against: asymmetric inversion, wide QRS, high voltage, long QT." in text
@@ -55,13 +55,13 @@ def test_wide_tall_long_and_asymmetric_speak_against() -> None:
 
 
 def test_st_segments_are_named_from_half_a_millimetre_on() -> None:
-    assert "ST depressed in I, II," in written(measured({}, st_mv=-0.05), "x", (), False)
-    assert "ST raised in I, II," in written(measured({}, st_mv=0.05), "x", (), False)
-    assert "ST" not in written(measured({}, st_mv=0.049), "x", (), False)
+    assert "ST depressed in I, II," in write_reasoning(measured({}, st_mv=-0.05), "x", (), False)
+    assert "ST raised in I, II," in write_reasoning(measured({}, st_mv=0.05), "x", (), False)
+    assert "ST" not in write_reasoning(measured({}, st_mv=0.049), "x", (), False)
 
 
 def test_an_unseen_picture_is_said_to_be_unseen() -> None:
-    assert unseen(("chest_pain",), True) == (
+    assert reasoning_without_waveform(("chest_pain",), True) == (
         "No ECG can be seen. For ischemia: chest pain. Against: nothing. By the text alone: ischemia likely."
     )
 

@@ -12,7 +12,7 @@ from adapters.recording.site import SiteDefaults
 from simulator.generate import simulate
 from simulator.hospital import A
 from simulator.writers.files import write_in_turn
-from training.data.recorded import DataError, Recorded
+from training.data.recorded import DataError, RecordedExamples
 from worker.picture.layout import make_layout
 from worker.verdict.grounding import ground
 
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_simulated_files_become_the_examples_that_the_worker_would_ask_about(folder: Path) -> None:
-    recorded = Recorded(folder, DECODE, LAYOUT)
+    recorded = RecordedExamples(folder, DECODE, LAYOUT)
     truths = [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
     asked = sum(truth["verdict"] != "no_t_wave_inversion" for truth in truths)
     assert len(recorded) + sum(recorded.left_out.values()) == asked
@@ -52,13 +52,13 @@ def test_labels_may_bring_texts_and_reasoning_of_their_own(folder: Path, tmp_pat
     labels = tmp_path / "labels.jsonl"
     line = {"file": str(file), "ischemic": True, "text": ["chest pain"], "reasoning": "T is inverted in V2."}
     labels.write_text(json.dumps(line) + "\n")
-    (example,) = Recorded(labels, DECODE, LAYOUT)
+    (example,) = RecordedExamples(labels, DECODE, LAYOUT)
     assert example.facts.clinical_texts == ("chest pain",)
     assert example.target == "<think>T is inverted in V2.</think><answer>yes</answer>"
     assert example.inverted is None
     other = tmp_path / "other.jsonl"
     other.write_text(json.dumps({**line, "ischemic": False}) + "\n")
-    assert Recorded(other, DECODE, LAYOUT).digest != Recorded(labels, DECODE, LAYOUT).digest
+    assert RecordedExamples(other, DECODE, LAYOUT).digest != RecordedExamples(labels, DECODE, LAYOUT).digest
 
 
 @pytest.mark.parametrize(
@@ -70,14 +70,14 @@ def test_a_wrong_line_is_named_by_its_number_and_not_quoted(folder: Path, tmp_pa
     labels = tmp_path / "labels.jsonl"
     labels.write_text(line.replace("FILE", str(next(folder.glob("3.*")))))
     with pytest.raises(DataError, match="line 1") as refused:
-        Recorded(labels, DECODE, LAYOUT)
+        RecordedExamples(labels, DECODE, LAYOUT)
     assert line not in str(refused.value)
 
 
 def test_a_folder_without_labels_and_data_without_an_example_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"labels\.jsonl"):
-        Recorded(tmp_path, DECODE, LAYOUT)
+        RecordedExamples(tmp_path, DECODE, LAYOUT)
     labels = tmp_path / "labels.jsonl"
     labels.write_text(json.dumps({"file": str(next(folder.glob("0.*"))), "ischemic": True}) + "\n")
     with pytest.raises(DataError, match="no ECG"):
-        Recorded(labels, DECODE, LAYOUT)
+        RecordedExamples(labels, DECODE, LAYOUT)

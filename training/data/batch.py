@@ -19,7 +19,7 @@ IGNORED: Final = -100
 """The label of tokens that are not to be learned: prompt, picture, padding."""
 
 
-class Batcher:
+class Collator:
     """Makes batches for one bundle. Sequences are padded on the right to the longest of the batch."""
 
     def __init__(self, bundle: ModelBundle) -> None:

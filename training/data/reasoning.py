@@ -110,7 +110,7 @@ def deepest(measurements: Measurements) -> str | None:
     return min(depths)[1] if depths else None
 
 
-def written(measured: Measured, pattern: str, cues: tuple[str, ...], ischemic: bool) -> str:
+def write_reasoning(measured: Measured, pattern: str, cues: tuple[str, ...], ischemic: bool) -> str:
     """The reasoning for a readable picture. `cues` are the simulator's names for what the clinical text speaks of."""
     supports, opposes = _shown(measured)
     supports += [_FOR[cue] for cue in cues if cue in _FOR]
@@ -120,14 +120,14 @@ def written(measured: Measured, pattern: str, cues: tuple[str, ...], ischemic: b
     )
 
 
-def seen(measured: Measured, ischemic: bool) -> str:
+def reasoning_from_waveform(measured: Measured, ischemic: bool) -> str:
     """The reasoning where nobody has named a pattern or picked out what the text says: the waveform alone."""
     supports, opposes = _shown(measured)
     conclusion = _concluded(supports, opposes, ischemic)
     return f"{_read_off(measured)} {_weighed(supports, opposes)} {conclusion[0].upper()}{conclusion[1:]}"
 
 
-def unseen(cues: tuple[str, ...], ischemic: bool) -> str:
+def reasoning_without_waveform(cues: tuple[str, ...], ischemic: bool) -> str:
     """The reasoning where no picture can be seen: nothing is claimed of any lead."""
     supports = [_FOR[cue] for cue in cues if cue in _FOR]
     opposes = [_AGAINST[cue] for cue in cues if cue in _AGAINST]

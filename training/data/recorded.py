@@ -16,7 +16,7 @@ from typing import Any, Final
 from schemas.ecg import Ecg
 from schemas.rejection import Rejected
 from training.data.example import Example, MadeExamples
-from training.data.reasoning import seen
+from training.data.reasoning import reasoning_from_waveform
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
 from worker.picture.raster import render_image
@@ -41,7 +41,7 @@ class _Line:
     inverted: tuple[str, ...] | None
 
 
-class Recorded(MadeExamples):
+class RecordedExamples(MadeExamples):
     """The examples of a JSONL file, read from their files whenever they are asked for.
 
     `left_out` counts the lines that are no examples, by reason: a rejection's code, or that of screening.
@@ -81,7 +81,7 @@ class Recorded(MadeExamples):
             facts=PromptFacts(ecg.patient.age_years, ecg.patient.sex, texts),
             ischemic=line.ischemic,
             measured=measured,
-            reasoning=line.reasoning or seen(measured, line.ischemic),
+            reasoning=line.reasoning or reasoning_from_waveform(measured, line.ischemic),
             entity=line.entity,
             inverted=line.inverted,
         )

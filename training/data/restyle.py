@@ -7,7 +7,7 @@ from worker.picture.raster import Picture
 _PAPER = 255
 
 
-def reprinted(image: Picture, ink_rgb: tuple[int, int, int], right_px: int, down_px: int) -> Picture:
+def restyle(image: Picture, ink_rgb: tuple[int, int, int], right_px: int, down_px: int) -> Picture:
     """The picture with its black in another colour, moved; what moves in repeats the edge. Always a new array."""
     ink = np.array(ink_rgb, np.float32)
     coloured = ink + image * (1 - ink / _PAPER)

@@ -8,7 +8,7 @@ import datasets
 from training.data.example import Example, Examples
 
 
-def rows(examples: Examples) -> Any:
+def index_dataset(examples: Examples) -> Any:
     """A `datasets.Dataset` with one row an example."""
     return datasets.Dataset.from_dict({"at": range(len(examples))})
 

@@ -12,8 +12,8 @@ from simulator.generate import simulate_one
 from simulator.hospital import Hospital
 from simulator.truth import Truth
 from training.data.example import Example, MadeExamples
-from training.data.reasoning import PATTERNS, unseen, written
-from training.data.restyle import blank, reprinted
+from training.data.reasoning import PATTERNS, reasoning_without_waveform, write_reasoning
+from training.data.restyle import blank, restyle
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
 from worker.picture.raster import Picture, image_digest, render_image
@@ -24,33 +24,35 @@ _DIGESTED: Final = 32  # examples enough to notice any change, in half a second
 
 
 @dataclass(frozen=True, slots=True)
-class Variety:
+class Augmentation:
     """How lessons differ from what a worker shows, so that a model does not lean on one form or one source.
 
     Shares of examples: `reprinted` in another dark ink and up to `shift_px` aside, without clinical text, with blank
     paper instead of the picture. A blank one teaches to say that nothing can be seen.
     """
 
-    reprinted: float = 0.5
+    restyle: float = 0.5
     shift_px: int = 4
     darkest_ink: int = 60
     without_text: float = 0.1
     blank: float = 0.03
 
 
-AS_SERVED: Final = Variety(reprinted=0.0, without_text=0.0, blank=0.0)
+NO_AUGMENTATION: Final = Augmentation(restyle=0.0, without_text=0.0, blank=0.0)
 """No variety: the very pictures and texts that a worker would show."""
 
 
 class Synthetic(MadeExamples):
     """`len` examples of one hospital and seed. Each is made when it is asked for, in about 12 ms."""
 
-    def __init__(self, site: Hospital, seed: int, length: int, layout: Layout, variety: Variety = AS_SERVED) -> None:
+    def __init__(
+        self, site: Hospital, seed: int, length: int, layout: Layout, augmentation: Augmentation = NO_AUGMENTATION
+    ) -> None:
         self._site = site
         self._seed = seed
         self._length = length
         self._layout = layout
-        self._variety = variety
+        self._augmentation = augmentation
 
     def __len__(self) -> int:
         return self._length
@@ -58,7 +60,9 @@ class Synthetic(MadeExamples):
     @property
     def source(self) -> str:
         """What these examples are, for a run's records."""
-        return f"simulated: hospital {self._site.name}, seed {self._seed}, {self._length} examples, {self._variety}"
+        return (
+            f"simulated: hospital {self._site.name}, seed {self._seed}, {self._length} examples, {self._augmentation}"
+        )
 
     @property
     def digest(self) -> str:
@@ -86,7 +90,7 @@ class Synthetic(MadeExamples):
             facts=PromptFacts(ecg.patient.age_years, ecg.patient.sex, ecg.order.clinical_texts),
             ischemic=truth.ischemic,
             measured=measured,
-            reasoning=written(measured, PATTERNS[truth.entity], truth.cues, truth.ischemic),
+            reasoning=write_reasoning(measured, PATTERNS[truth.entity], truth.cues, truth.ischemic),
             entity=truth.entity,
             inverted=truth.leads,
         )
@@ -96,21 +100,23 @@ class Synthetic(MadeExamples):
         right_px, down_px = (round(mm * self._layout.px_per_mm) for mm in self._site.offset_mm)
         if not (right_px or down_px or any(self._site.ink_rgb)):
             return image
-        return reprinted(image, self._site.ink_rgb, right_px, down_px)
+        return restyle(image, self._site.ink_rgb, right_px, down_px)
 
     def _varied(self, rng: np.random.Generator, example: Example, truth: Truth) -> Example:
-        variety, cues = self._variety, truth.cues
-        if rng.random() < variety.without_text:
+        augmentation, cues = self._augmentation, truth.cues
+        if rng.random() < augmentation.without_text:
             cues = ()
             example = replace(
                 example,
                 facts=replace(example.facts, clinical_texts=()),
-                reasoning=written(example.measured, PATTERNS[truth.entity], cues, truth.ischemic),
+                reasoning=write_reasoning(example.measured, PATTERNS[truth.entity], cues, truth.ischemic),
             )
-        if rng.random() < variety.reprinted:
-            red, green, blue = (int(value) for value in rng.integers(0, variety.darkest_ink + 1, 3))
-            right, down = (int(value) for value in rng.integers(-variety.shift_px, variety.shift_px + 1, 2))
-            example = replace(example, image=reprinted(example.image, (red, green, blue), right, down))
-        if rng.random() < variety.blank:
-            example = replace(example, image=blank(example.image), reasoning=unseen(cues, truth.ischemic))
+        if rng.random() < augmentation.restyle:
+            red, green, blue = (int(value) for value in rng.integers(0, augmentation.darkest_ink + 1, 3))
+            right, down = (int(value) for value in rng.integers(-augmentation.shift_px, augmentation.shift_px + 1, 2))
+            example = replace(example, image=restyle(example.image, (red, green, blue), right, down))
+        if rng.random() < augmentation.blank:
+            example = replace(
+                example, image=blank(example.image), reasoning=reasoning_without_waveform(cues, truth.ischemic)
+            )
         return example

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from training.data.batch import Batcher
+from training.data.batch import Collator
 from training.data.example import Example, Examples
 from training.evaluation import judgement
 from training.evaluation.judgement import Judgement
@@ -50,7 +50,7 @@ def ask(asked: Asked, processes: int, told: Callable[[int], None]) -> list[Judge
     return [by_place[at] for at in range(len(asked.examples))]
 
 
-def write_freely(model: Any, bundle: ModelBundle, examples: Sequence[Example]) -> list[str]:
+def generate_unconstrained(model: Any, bundle: ModelBundle, examples: Sequence[Example]) -> list[str]:
     """What the model writes to each example without the grammar, greedily, up to its end-of-turn token."""
     tokenizer, prompts = bundle.tokenizer, PromptBuilder(bundle)
     ids = [prompts.token_ids(example.facts) for example in examples]
@@ -63,7 +63,7 @@ def write_freely(model: Any, bundle: ModelBundle, examples: Sequence[Example]) -
             input_ids=padded,
             attention_mask=attended,
             mm_token_type_ids=(padded == bundle.config.image_token_id).long(),
-            **Batcher(bundle).pixels(examples),
+            **Collator(bundle).pixels(examples),
             max_new_tokens=bundle.manifest.max_new_tokens + 1,  # the end of the turn is a token too
             do_sample=False,
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from training.data.example import Example, Examples
-from training.data.sources import DataSet
+from training.data.sources import ExampleSource
 from training.evaluation import answers as asking
 from training.evaluation.ablations import CONTROLS
 from training.evaluation.charts import draw_reliability, draw_roc
@@ -50,12 +50,12 @@ class Evaluation:
     rows: list[Row] = field(default_factory=list)
 
     def judge(
-        self, name: str, model: Path, label: str, examples: DataSet, *, controls: bool = False, free: bool = False
+        self, name: str, model: Path, label: str, examples: ExampleSource, *, controls: bool = False, free: bool = False
     ) -> None:
         """Ask a model about examples; with `controls`, also with each thing taken away."""
         manifest = read_manifest(model)
         kept = f"{_weights(manifest)}-{examples.digest[:12]}"
-        form = self._form_kept(model, examples, kept, f"{name}, {label}, unforced") if free else None
+        form = self._form_kept(model, examples, kept, f"{name}, {label}, unconstrained") if free else None
         self._add(name, model, label, None, examples, kept, form)
         for control, take_away in CONTROLS.items() if controls else ():
             self._add(name, model, label, control, take_away(examples), f"{kept}-{control.replace(' ', '-')}", None)
@@ -84,7 +84,7 @@ class Evaluation:
 
     def markdown(self) -> str:
         """The table, and how models differ on the same examples."""
-        head = ["model", "data", "n", *(name.replace("_", " ") for name in _SHOWN), "form kept unforced"]
+        head = ["model", "data", "n", *(name.replace("_", " ") for name in _SHOWN), "form kept unconstrained"]
         lines = [head, ["---"] * len(head), *(_cells(row) for row in self.rows)]
         return "\n".join(["| " + " | ".join(cells) + " |" for cells in lines] + self._differences())
 
@@ -106,7 +106,7 @@ class Evaluation:
     def _form_kept(self, model: Path, examples: Examples, kept: str, doing: str) -> float:
         """The share of answers in the right form when nothing forces it."""
         told = self.progress(doing, len(examples))
-        file = self.answers / f"{kept}-unforced.jsonl"
+        file = self.answers / f"{kept}-unconstrained.jsonl"
         self.answers.mkdir(parents=True, exist_ok=True)
         written = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
         told(len(written))
@@ -114,7 +114,7 @@ class Evaluation:
         with file.open("a", encoding="utf-8", buffering=1) as sink:
             for first in range(len(written), len(examples), _FREE_BATCH):
                 batch = [examples[at] for at in range(first, min(first + _FREE_BATCH, len(examples)))]
-                texts = asking.write_freely(network, bundle, batch)
+                texts = asking.generate_unconstrained(network, bundle, batch)
                 sink.writelines(json.dumps(text) + "\n" for text in texts)
                 written += texts
                 told(len(texts))

@@ -17,7 +17,7 @@ from training.data.example import Example, Examples
 from training.methods.processor import processor_of
 from training.methods.rewards import answer_accuracy, format_adherence, grounding
 from training.methods.run_directory import MetricsFile, Run
-from training.methods.schedule import Plan, optimizer, trainer_arguments
+from training.methods.schedule import Schedule, optimizer, trainer_arguments
 from training.methods.trainable import restore
 from worker.model.bundle import ModelBundle
 from worker.model.prompt import PromptBuilder
@@ -41,7 +41,9 @@ class Rewarding:
     grounding_weight: float = 0.0
 
 
-def reinforce(model: Any, bundle: ModelBundle, examples: Examples, plan: Plan, run: Run, rewarding: Rewarding) -> None:
+def reinforce(
+    model: Any, bundle: ModelBundle, examples: Examples, plan: Schedule, run: Run, rewarding: Rewarding
+) -> None:
     """Teach `model`, a `learner`. `plan.batch` counts answers a process, whole groups. Resumes an interrupted run."""
 
     @lru_cache(maxsize=_KEPT_EXAMPLES)

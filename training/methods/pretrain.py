@@ -12,12 +12,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
 
-from training.data.batch import Batcher
+from training.data.batch import Collator
 from training.data.example import Examples
-from training.data.rows import examples_of, rows
+from training.data.rows import examples_of, index_dataset
 from training.methods.lead_reading import LeadReading, reading_loss, reading_targets, states_right
 from training.methods.run_directory import MetricsFile, Run
-from training.methods.schedule import Plan, optimizer, trainer_arguments
+from training.methods.schedule import Schedule, optimizer, trainer_arguments
 from worker.model.bundle import ModelBundle
 from worker.picture.layout import Layout
 
@@ -58,22 +58,24 @@ class _ReadingTrainer(Trainer):
         super().log(logs, *args, **kwargs)
 
 
-def pretrain(model: Any, bundle: ModelBundle, layout: Layout, examples: Examples, plan: Plan, run: Run) -> LeadReading:
+def pretrain(
+    model: Any, bundle: ModelBundle, layout: Layout, examples: Examples, plan: Schedule, run: Run
+) -> LeadReading:
     """Teach the tower of `model`, in place, and return the heads. Resumes where an interrupted run has stopped."""
     torch.manual_seed(plan.seed)
     reading = LeadReading(bundle.config.text_config.hidden_size, layout, bundle.grid)
     visual = model.model.visual.requires_grad_(True)
-    batcher = Batcher(bundle)
+    collator = Collator(bundle)
 
     def collate(chosen: Sequence[dict[str, int]]) -> dict[str, Any]:
         batch = examples_of(chosen, examples)
-        return {**batcher.pixels(batch), "targets": reading_targets(batch)}
+        return {**collator.pixels(batch), "targets": reading_targets(batch)}
 
     eye = _Eye(visual, reading)
     trainer = _ReadingTrainer(
         model=eye,
         args=TrainingArguments(**trainer_arguments(plan, run)),
-        train_dataset=rows(examples),
+        train_dataset=index_dataset(examples),
         data_collator=collate,
         optimizers=(optimizer(plan, eye), None),
         callbacks=[MetricsFile(run.metrics)],

@@ -13,7 +13,7 @@ _BETAS: Final = (0.9, 0.98)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Schedule:
     """`batch` examples a step and process, `steps` steps. `vision_rate` is the vision tower's share of the learning
     rate, 0 to leave it as it is. The rate rises over `warmup_steps` and falls to `final_rate` of itself.
     """
@@ -32,7 +32,7 @@ class Plan:
     """Forget activations and compute them again when they are needed: a third slower, for models that fill the GPU."""
 
 
-def trainer_arguments(plan: Plan, run: Run) -> dict[str, Any]:
+def trainer_arguments(plan: Schedule, run: Run) -> dict[str, Any]:
     """The arguments that all of the library's trainers share. Mixed precision is for processors that multiply in it."""
     on_gpu = torch.cuda.is_available()
     return {
@@ -58,7 +58,7 @@ def trainer_arguments(plan: Plan, run: Run) -> dict[str, Any]:
     }
 
 
-def optimizer(plan: Plan, network: torch.nn.Module) -> torch.optim.Optimizer:
+def optimizer(plan: Schedule, network: torch.nn.Module) -> torch.optim.Optimizer:
     """AdamW over the weights that learn, those of the vision tower at their own rate."""
     learning = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
     rates = {False: plan.learning_rate, True: plan.learning_rate * plan.vision_rate}

@@ -6,12 +6,12 @@ from typing import Any, Final
 from torch import Tensor
 from trl import SFTConfig, SFTTrainer
 
-from training.data.batch import Batcher
+from training.data.batch import Collator
 from training.data.example import Examples
-from training.data.rows import examples_of, rows
+from training.data.rows import examples_of, index_dataset
 from training.methods.lead_reading import LeadReading, reading_loss, reading_targets
 from training.methods.run_directory import MetricsFile, Run
-from training.methods.schedule import Plan, optimizer, trainer_arguments
+from training.methods.schedule import Schedule, optimizer, trainer_arguments
 from training.methods.trainable import restore, vision_tower
 from worker.model.bundle import ModelBundle
 
@@ -38,17 +38,17 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
 
 
 def fine_tune(
-    model: Any, bundle: ModelBundle, examples: Examples, plan: Plan, run: Run, reading: LeadReading | None = None
+    model: Any, bundle: ModelBundle, examples: Examples, plan: Schedule, run: Run, reading: LeadReading | None = None
 ) -> None:
     """Teach `model`, a `learner`, to give the examples' targets. Resumes where an interrupted run has stopped.
 
     `reading` keeps what `pretrain` has taught: for models from random weights.
     """
-    batcher = Batcher(bundle)
+    collator = Collator(bundle)
 
     def collate(chosen: Sequence[dict[str, int]]) -> dict[str, Any]:
         batch = examples_of(chosen, examples)
-        return batcher(batch) | ({"targets": reading_targets(batch)} if reading is not None else {})
+        return collator(batch) | ({"targets": reading_targets(batch)} if reading is not None else {})
 
     if reading is not None:
         model.reading = reading  # a part of the model while it learns, so that every process learns the same heads
@@ -62,7 +62,7 @@ def fine_tune(
             activation_checkpointing=plan.recompute,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
-        train_dataset=rows(examples),
+        train_dataset=index_dataset(examples),
         data_collator=collate,
         optimizers=(optimizer(plan, model), None),
         callbacks=[MetricsFile(run.metrics)],

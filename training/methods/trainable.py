@@ -12,7 +12,7 @@ _ALPHA_BY_RANK: Final = 2
 _DROPOUT: Final = 0.05
 
 
-def learner(model: Any, rank: int, vision_rate: float) -> Any:
+def trainable(model: Any, rank: int, vision_rate: float) -> Any:
     """The model made ready to learn: with adapters of this rank, or with all weights if the rank is 0.
 
     The vision tower learns only with all weights, and with a rate above 0.

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from simulator.hospital import A
-from training.data.synthetic import Synthetic, Variety
+from training.data.synthetic import Augmentation, Synthetic
 from training.models.build import Dimensions, build_model, build_tokenizer, save_bundle
 from worker.model.bundle import Preprocessing
 from worker.model.facts import clinical_line, question_text
@@ -47,7 +47,7 @@ SETTINGS: Final = ModelSettings(
     vision_onnx=None,
 )
 
-_CORPUS: Final = Synthetic(A, seed=5, length=1500, layout=LAYOUT, variety=Variety())
+_CORPUS: Final = Synthetic(A, seed=5, length=1500, layout=LAYOUT, augmentation=Augmentation())
 """What the tokenizer is learned from: other ECGs than any model learns from or is tested on."""
 
 
