@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    output.tell(f"ecg-worker: {message}")
+    output.notify(f"ecg-worker: {message}")
     sys.exit(code)
 
 

@@ -32,7 +32,7 @@ def emit_json(value: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def tell(message: str) -> None:
+def notify(message: str) -> None:
     """Say something to the person at the terminal."""
     stderr.print(message, markup=False, soft_wrap=True)
 

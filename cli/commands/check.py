@@ -46,9 +46,9 @@ def check(
 
 def _report(name: str, examine: Callable[[], str]) -> bool:
     try:
-        output.tell(f"ok    {name}: {examine()}")
+        output.notify(f"ok    {name}: {examine()}")
     except (BundleError, EngineError, LogError, SettingsError, Fenced) as error:
-        output.tell(f"FAIL  {name}: {error}")
+        output.notify(f"FAIL  {name}: {error}")
         return False
     return True
 

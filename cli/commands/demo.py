@@ -34,7 +34,7 @@ _LOG_FILE: Final = "log.db"
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class DemoResult:
     """A submitted ECG and what became of it."""
 
     submission: "Submission"
@@ -62,7 +62,7 @@ def demo(
         places = _submit(log, submissions, settings, out / "inbound")
         _work(log, settings, len(submissions), out / "worker.log")
         results = _collect(log, settings)
-    reads = [Read(submission, results[place]) for submission, place in places]
+    reads = [DemoResult(submission, results[place]) for submission, place in places]
     for read in reads:
         _write(read, out, settings)
     known = [read for read in reads if read.submission.truth]
@@ -108,7 +108,7 @@ def _work(log: Log, settings: Settings, expected: int, log_file: Path) -> None:
                 worker.kill()
             time.sleep(0.2)
     if worker.returncode:
-        output.tell(f"The worker failed with exit code {worker.returncode}; see {log_file}")
+        output.notify(f"The worker failed with exit code {worker.returncode}; see {log_file}")
         raise typer.Exit(1)
 
 
@@ -134,7 +134,7 @@ def _collect(log: Log, settings: Settings) -> dict[tuple[TopicPartition, int], F
     return results
 
 
-def _write(read: Read, out: Path, settings: Settings) -> None:
+def _write(read: DemoResult, out: Path, settings: Settings) -> None:
     """The result as JSON, and the ECG as a PNG if it can be drawn at all."""
     from worker.picture.layout import make_layout
     from worker.picture.raster import png, render_image
@@ -148,7 +148,7 @@ def _write(read: Read, out: Path, settings: Settings) -> None:
     (out / f"{stem}.png").write_bytes(png(render_image(ecg, make_layout("3x4+II"))))
 
 
-def _table(title: str, reads: list[Read]) -> Table:
+def _table(title: str, reads: list[DemoResult]) -> Table:
     """What was said of each ECG, and what is true where that is known."""
     truths = any(read.submission.truth for read in reads)
     table = Table(title=title, title_justify="left")
@@ -174,11 +174,11 @@ def _table(title: str, reads: list[Read]) -> Table:
     return table
 
 
-def _right(read: Read) -> bool:
+def _right(read: DemoResult) -> bool:
     return isinstance(read.result, Finding) and read.result.assessment.verdict == read.submission.truth
 
 
-def _in_short(reads: list[Read], out: Path) -> str:
+def _in_short(reads: list[DemoResult], out: Path) -> str:
     findings = [read.result for read in reads if isinstance(read.result, Finding)]
     known = [read for read in reads if read.submission.truth]
     raised = sum(finding.flag.raised for finding in findings)

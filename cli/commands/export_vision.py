@@ -29,4 +29,4 @@ def export_vision(
 
     if settings is not None:
         write_manifest(directory, read_settings(settings))
-    output.tell(f"wrote {export(directory)}")
+    output.notify(f"wrote {export(directory)}")

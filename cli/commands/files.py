@@ -112,7 +112,7 @@ def render(
     try:
         ecg = decoder(settings)(file.read_bytes())
     except Rejected as rejected:
-        output.tell(f"{file.name}: {rejected.reason} {rejected.detail}")
+        output.notify(f"{file.name}: {rejected.reason} {rejected.detail}")
         raise typer.Exit(1) from None
     out.write_bytes(write(ecg, chosen))
 

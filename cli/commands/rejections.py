@@ -58,7 +58,7 @@ def list_(
         for place, value in _published(opened, _ranges(opened, settings.rejections_topic, start, end)):
             if value is None:
                 unreadable += 1
-                output.tell(f"{_name(place)} is no rejection")
+                output.notify(f"{_name(place)} is no rejection")
             elif not wanted or value["reason"] in wanted:
                 counts[value["reason"]] += 1
                 if not count:
@@ -102,17 +102,17 @@ def redrive(
         plan = RedrivePlan(settings.inbound_topic, ranges, reasons, give_up)
         done = "given_up" if give_up else "redriven"
 
-        def tell(outcome: "RedriveOutcome") -> None:
+        def on_progress(outcome: "RedriveOutcome") -> None:
             counts["refused" if outcome.refusal else "done"] += 1
             if outcome.refusal:
-                output.tell(f"not redriven: {_refused(outcome)}")
+                output.notify(f"not redriven: {_refused(outcome)}")
             else:
                 output.emit_json(_settled(outcome, done, dry_run=dry_run))
 
         parts.enter_context(output.stderr.status("redriving"))
-        Redriver(opened, _position(opened, settings, parts, dry_run=dry_run), plan, tell, check_messages).run()
+        Redriver(opened, _position(opened, settings, parts, dry_run=dry_run), plan, on_progress, check_messages).run()
     what = done.replace("_", " ")
-    output.tell(f"{counts['done']} {'would be ' if dry_run else ''}{what}, {counts['refused']} refused")
+    output.notify(f"{counts['done']} {'would be ' if dry_run else ''}{what}, {counts['refused']} refused")
     raise typer.Exit(int(counts["refused"] > 0))
 
 

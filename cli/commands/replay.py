@@ -56,7 +56,7 @@ def replayed_and_compared(settings: Settings, start: "Bound", end: "Bound", repo
         live = (settings.findings_topic, settings.rejections_topic)
         require_topics(opened, settings.inbound_topic, settings.audit_topic, *live)
         interval = Interval.resolve(opened, settings.inbound_topic, start, end)
-        output.tell(f"replaying {len(interval)} offsets of {settings.inbound_topic} onto {settings.audit_topic}")
+        output.notify(f"replaying {len(interval)} offsets of {settings.inbound_topic} onto {settings.audit_topic}")
         replayed = _replay(opened, interval, settings)
         then, repeated = results_then(opened, live, interval)
     compared = compare(then, repeated, replayed, interval)
@@ -88,12 +88,12 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
     ):
         task = progress.add_task("", total=len(interval), rate=0.0)
 
-        def tell(so_far: "Replayed") -> None:
+        def on_progress(so_far: "Replayed") -> None:
             done = len(so_far.results) + sum(map(len, so_far.gaps.values()))
             elapsed_s = (datetime.now(UTC) - began).total_seconds()
             progress.update(task, completed=done, rate=len(so_far.results) / max(elapsed_s, 1e-3))
 
-        member = IntervalMember(log, interval, publisher, ended, tell)
+        member = IntervalMember(log, interval, publisher, ended, on_progress)
         limits = with_fields(stream_limits(settings), rejected_share=1.0)  # what was rejected then is rejected again
         Runner(member, stages, limits).run(ended)
         return member.replayed
@@ -112,9 +112,9 @@ def _show(report: "Report") -> None:
             table.add_row(outcome, str(count), OUTCOMES[outcome])
     output.stdout.print(table)
     for partition, offsets in report.expired.items():
-        output.tell(f"gone: {partition.topic}/{partition.partition} offsets {offsets.start} to {offsets.stop - 1}")
+        output.notify(f"gone: {partition.topic}/{partition.partition} offsets {offsets.start} to {offsets.stop - 1}")
     gaps = sum(map(len, report.gaps.values()))
     if gaps:
-        output.tell(f"{gaps} offsets hold no record (transaction markers, or compacted away); the report names them")
+        output.notify(f"{gaps} offsets hold no record (transaction markers, or compacted away); the report names them")
     if report.repeated:
-        output.tell(f"{report.repeated} records have more than one result among the findings")
+        output.notify(f"{report.repeated} records have more than one result among the findings")

@@ -37,7 +37,7 @@ def main() -> None:
     try:
         app()
     except (BundleError, EngineError, DataError, RunError) as error:
-        output.tell(f"ecg-train: {error}")
+        output.notify(f"ecg-train: {error}")
         sys.exit(1)
 
 

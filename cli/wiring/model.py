@@ -70,5 +70,5 @@ def model_or_demo(settings: Settings) -> Path:
     """
     if settings.model is not None:
         return settings.model
-    output.tell("No --model given: using the DEMO model, which knows simulated ECGs only; every finding says so.")
+    output.notify("No --model given: using the DEMO model, which knows simulated ECGs only; every finding says so.")
     return DEMO_MODEL

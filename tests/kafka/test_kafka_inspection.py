@@ -61,8 +61,8 @@ def test_a_transaction_that_its_coordinator_forgot_is_hanging(broker: Broker, to
     name = unique("forgotten")
     producer = raw_producer(f"kafka://{broker.address}", name)
     send_behind_the_coordinators_back(producer, topic)
-    (told,) = stuck(broker, topic)
-    assert told.startswith(f"{topic}/1 from offset 0 is undecided, hanging: transactional id {name}")
+    (on_progress,) = stuck(broker, topic)
+    assert on_progress.startswith(f"{topic}/1 from offset 0 is undecided, hanging: transactional id {name}")
     producer.close()
 
 
@@ -71,7 +71,7 @@ def test_a_transaction_of_a_fenced_producer_is_named(broker: Broker, topic: str)
     zombie = raw_producer(f"kafka://{broker.address}", name)
     successor = raw_producer(f"kafka://{broker.address}", name)
     send_behind_the_coordinators_back(zombie, topic)
-    (told,) = stuck(broker, topic)
-    assert f"fenced: transactional id {name}, epoch 0, was taken over by epoch 1" in told
+    (on_progress,) = stuck(broker, topic)
+    assert f"fenced: transactional id {name}, epoch 0, was taken over by epoch 1" in on_progress
     for producer in (zombie, successor):
         producer.close()

@@ -124,8 +124,8 @@ def test_a_right_that_is_missing_is_named(site: Site, without: str) -> None:
     named = str(refused.value).rpartition("grant ")[2]
     assert named.removeprefix("Describe").removeprefix("Read").removeprefix("Write").startswith(f" on {resource}")
 
-    (told,) = missing(site)
-    assert told.startswith(without)
+    (on_progress,) = missing(site)
+    assert on_progress.startswith(without)
 
 
 def test_somebody_without_any_right_is_told_all_of_them(site: Site) -> None:

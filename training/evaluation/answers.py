@@ -33,11 +33,11 @@ class Asked:
     file: Path
 
 
-def ask(asked: Asked, processes: int, told: Callable[[int], None]) -> list[Judgement]:
+def ask(asked: Asked, processes: int, on_progress: Callable[[int], None]) -> list[Judgement]:
     """All judgements, in the order of the examples. `told` hears how many were added, as they come."""
     held = {each.at for each in judgement.read(asked.file)}
     missing = [at for at in range(len(asked.examples)) if at not in held]
-    told(len(held))
+    on_progress(len(held))
     chunks = [missing[first : first + _CHUNK] for first in range(0, len(missing), _CHUNK)]
     if chunks:
         # Spawned, not forked: a fork of a process with torch's threads can stand still for ever.
@@ -45,7 +45,7 @@ def ask(asked: Asked, processes: int, told: Callable[[int], None]) -> list[Judge
         with context.Pool(min(processes, len(chunks)), _load, (asked.model, asked.examples)) as pool:
             for answered in pool.imap_unordered(_answer, chunks):
                 judgement.append(asked.file, answered)
-                told(len(answered))
+                on_progress(len(answered))
     by_place = {each.at: each for each in judgement.read(asked.file)}
     return [by_place[at] for at in range(len(asked.examples))]
 

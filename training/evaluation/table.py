@@ -97,19 +97,19 @@ class Evaluation:
     def _add(
         self, name: str, model: Path, label: str, control: str | None, examples: Examples, kept: str, form: float | None
     ) -> None:
-        told = self.progress(f"{name}, {label}{f', {control}' if control else ''}", len(examples))
+        on_progress = self.progress(f"{name}, {label}{f', {control}' if control else ''}", len(examples))
         self.answers.mkdir(parents=True, exist_ok=True)
         asked = asking.Asked(model, examples, self.answers / f"{kept}.jsonl")
-        columns = table(asking.ask(asked, self.processes, told), read_manifest(model).calibration.apply)
+        columns = table(asking.ask(asked, self.processes, on_progress), read_manifest(model).calibration.apply)
         self.rows.append(Row(name, label, control, columns, scored(columns), form))
 
     def _form_kept(self, model: Path, examples: Examples, kept: str, doing: str) -> float:
         """The share of answers in the right form when nothing forces it."""
-        told = self.progress(doing, len(examples))
+        on_progress = self.progress(doing, len(examples))
         file = self.answers / f"{kept}-unconstrained.jsonl"
         self.answers.mkdir(parents=True, exist_ok=True)
         written = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-        told(len(written))
+        on_progress(len(written))
         network, bundle = load_model(model), ModelBundle.load(model)
         with file.open("a", encoding="utf-8", buffering=1) as sink:
             for first in range(len(written), len(examples), _FREE_BATCH):
@@ -117,7 +117,7 @@ class Evaluation:
                 texts = asking.generate_unconstrained(network, bundle, batch)
                 sink.writelines(json.dumps(text) + "\n" for text in texts)
                 written += texts
-                told(len(texts))
+                on_progress(len(texts))
         return sum(map(format_adherence, written)) / len(written)
 
 

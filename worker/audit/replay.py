@@ -37,13 +37,13 @@ class IntervalMember:
         interval: Interval,
         publisher: Publisher,
         ended: Stop,
-        tell: Callable[[Replayed], None] = lambda _: None,
+        on_progress: Callable[[Replayed], None] = lambda _: None,
     ) -> None:
         self.replayed = Replayed()
         self._interval = interval
         self._publisher = publisher
         self._ended = ended
-        self._tell = tell
+        self._on_progress = on_progress
         self._records: Iterator[Record] = log.read(interval.ranges)
         self._seen = {partition: offsets.start for partition, offsets in interval.ranges.items()}
         self._announced = False
@@ -66,7 +66,7 @@ class IntervalMember:
         self._note_gaps(record.topic_partition, record.offset)
         self._seen[record.topic_partition] = record.offset + 1
         self.replayed.read += 1
-        self._tell(self.replayed)
+        self._on_progress(self.replayed)
         return Polled((record,))
 
     def pause(self, partitions: frozenset[TopicPartition]) -> None:
@@ -89,7 +89,7 @@ class IntervalMember:
         for message in messages:
             value = json.loads(message.value)
             self.replayed.results[coordinates(value)] = value
-        self._tell(self.replayed)
+        self._on_progress(self.replayed)
 
     def rewind(self) -> None:
         """A replay that cannot publish cannot go on."""

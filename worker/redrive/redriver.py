@@ -121,14 +121,14 @@ class Redriver:
         log: Log,
         group_position: GroupPosition,
         plan: RedrivePlan,
-        tell: Callable[[RedriveOutcome], None],
+        on_progress: Callable[[RedriveOutcome], None],
         check: Callable[[Sequence[Message]], None] = lambda _: None,
     ) -> None:
         """`tell` hears of each selected rejection once: settled ones when that is certain. `check` raises LogError."""
         self._log = log
         self._position = group_position
         self._plan = plan
-        self._tell = tell
+        self._on_progress = on_progress
         self._check = check
         self._inbound = frozenset(log.partitions(plan.inbound_topic))
         self._ledgers: dict[TopicPartition, PartitionLedger] = {}
@@ -153,7 +153,7 @@ class Redriver:
         for ready in self._uncertain:
             position, offset = positions[ready.chosen.place], ready.chosen.offset
             if position is not None and (offset < position.offset or not PartitionLedger(position).take(offset)):
-                self._tell(ready.chosen.outcome(ready.redrive))
+                self._on_progress(ready.chosen.outcome(ready.redrive))
         self._uncertain = []
 
     def _pass(self, positions: Positions) -> None:
@@ -236,7 +236,7 @@ class Redriver:
         at = chosen.place, chosen.offset
         if at not in self._refused:  # by an earlier pass
             self._refused.add(at)
-            self._tell(chosen.outcome(refusal=refusal))
+            self._on_progress(chosen.outcome(refusal=refusal))
 
     def _commit(self, step: Sequence[_Settlement]) -> None:
         """Put back and remember, in one transaction, then tell. Raises LogError if not all could be remembered."""
@@ -253,7 +253,7 @@ class Redriver:
             self._position.commit([ready.message for ready in noted if ready.message], positions)
             self._uncertain = []
             for ready in noted:
-                self._tell(ready.chosen.outcome(ready.redrive))
+                self._on_progress(ready.chosen.outcome(ready.redrive))
         if too_far is not None:
             raise LogError(self._too_far(too_far))
 

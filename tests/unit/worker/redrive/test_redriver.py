@@ -83,22 +83,22 @@ def redrive(
 ) -> list[RedriveOutcome]:
     ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=end)).ranges
     plan = RedrivePlan(INBOUND, ranges, frozenset(reasons), give_up)
-    told: list[RedriveOutcome] = []
+    on_progress: list[RedriveOutcome] = []
     if dry_run:
-        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, told.append, check).run()
-        return told
+        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, on_progress.append, check).run()
+        return on_progress
     with closing(log.join(GROUP, [REJECTIONS], "m")) as member:
-        Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, told.append, check).run()
-    return told
+        Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, on_progress.append, check).run()
+    return on_progress
 
 
-def offsets(told: Sequence[RedriveOutcome]) -> list[int]:
+def offsets(on_progress: Sequence[RedriveOutcome]) -> list[int]:
     """Of the rejections that were settled."""
-    return [outcome.rejection.offset for outcome in told if outcome.refusal is None]
+    return [outcome.rejection.offset for outcome in on_progress if outcome.refusal is None]
 
 
-def refusals(told: Sequence[RedriveOutcome]) -> dict[int, Refusal]:
-    return {outcome.rejection.offset: outcome.refusal for outcome in told if outcome.refusal}
+def refusals(on_progress: Sequence[RedriveOutcome]) -> dict[int, Refusal]:
+    return {outcome.rejection.offset: outcome.refusal for outcome in on_progress if outcome.refusal}
 
 
 UNKNOWN, MALFORMED = Reason.PAYLOAD_UNKNOWN_FORMAT, Reason.HL7_MALFORMED
@@ -135,9 +135,9 @@ def test_a_record_rejected_again_is_a_new_rejection_until_the_limit(log: SqliteL
     log.append([Message(INBOUND, None, CANARY)])
     for count in range(1, MAX_REDRIVES + 1):
         assert rejected_again(log) == 1
-        (told,) = redrive(log)
-        assert told.redrive is not None
-        assert (told.redrive.of.offset, told.redrive.count) == (0, count)
+        (on_progress,) = redrive(log)
+        assert on_progress.redrive is not None
+        assert (on_progress.redrive.of.offset, on_progress.redrive.count) == (0, count)
         assert redrive(log) == []
     assert rejected_again(log) == 1
     last = Rejection.model_validate_json(records(log, AT)[-1].value)
@@ -159,13 +159,13 @@ def test_what_cannot_be_redriven_stays_open_and_holds_up_nothing(log: SqliteLog,
     for record in (elsewhere, no_partition):
         log.append([result_message(reject(record, Rejected(UNKNOWN)), record, REJECTIONS)])
     log.append([Message(REJECTIONS, None, CANARY)])
-    told = redrive(log)
-    assert offsets(told) == [0, 3]
+    on_progress = redrive(log)
+    assert offsets(on_progress) == [0, 3]
     expected = {
         1: Refusal.GONE, 2: Refusal.DIGEST, 4: Refusal.TOPIC, 5: Refusal.GONE, 6: Refusal.UNREADABLE
     }  # fmt: skip
-    assert refusals(told) == expected
-    assert CANARY.decode() not in repr(told)
+    assert refusals(on_progress) == expected
+    assert CANARY.decode() not in repr(on_progress)
     assert refusals(redrive(log)) == expected
     assert set(refusals(redrive(log, UNKNOWN))) == {1, 2, 4, 5}
     assert offsets(redrive(log, give_up=True)) == [1, 2, 4, 5, 6]
@@ -179,8 +179,8 @@ def test_a_record_that_the_log_would_not_take_is_refused(log: SqliteLog) -> None
         if messages[0].key == b"k0":
             raise LogError("too large")
 
-    told = redrive(log, check=check)
-    assert (offsets(told), refusals(told)) == ([1], {0: Refusal.TOO_LARGE})
+    on_progress = redrive(log, check=check)
+    assert (offsets(on_progress), refusals(on_progress)) == ([1], {0: Refusal.TOO_LARGE})
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["nothing-written", "written-nevertheless"])
