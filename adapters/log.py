@@ -96,7 +96,7 @@ class Fenced(LogError):
 class Member(Protocol):
     """One member of a consumer group, with the transactional publisher bound to the group's positions.
 
-    All but `publish` belongs to one thread; `publish` may be called in any other, one call at a time.
+    All but `publish` is not thread-safe; `publish` may be called in any other, one call at a time.
     """
 
     def poll(self, timeout_s: float, max_records: int) -> Polled:
@@ -135,7 +135,7 @@ class Member(Protocol):
 
 
 class Publisher(Protocol):
-    """Writes messages in transactions, for one that belongs to no group. Belongs to one thread."""
+    """Writes messages in transactions, for one that belongs to no group. Not thread-safe."""
 
     def publish(self, messages: Sequence[Message]) -> None:
         """Write all of the messages or none, in bounded time. Raises PublishFailed (try again) or Fenced."""

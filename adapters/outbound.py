@@ -27,7 +27,7 @@ class TlsFiles:
 
 
 class MllpReceiver:
-    """An HL7 v2 receiver. `deliver` belongs to one thread; `close` may come from another and ends it."""
+    """An HL7 v2 receiver. `deliver` is not thread-safe; `close` may come from another and ends it."""
 
     def __init__(self, client: MllpClient, route: Route) -> None:
         self._client, self._route = client, route

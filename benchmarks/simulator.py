@@ -29,7 +29,7 @@ def main() -> None:
     for name, site in HOSPITALS.items():
         parameters = sample_parameters(np.random.default_rng(1), BLOCK, site)
         steps: dict[str, Callable[[], object]] = {
-            "draw the parameters": partial(draw, np.random.default_rng(1), BLOCK, site),
+            "draw the parameters": partial(sample_parameters, np.random.default_rng(1), BLOCK, site),
             "waveform": partial(waveform, parameters, site),
             "truth": partial(heart_truths, parameters, site),
             "all: Ecg and Truth, with texts and faults": partial(_simulated, site),

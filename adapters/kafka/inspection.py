@@ -77,7 +77,7 @@ def suspicion(producer_id: int, epoch: int, known: Coordinated | None, now_s: fl
 
 
 class KafkaInspection:
-    """Looks at a cluster with the rights of the worker. Belongs to one thread."""
+    """Looks at a cluster with the rights of the worker. Not thread-safe."""
 
     def __init__(self, servers: Sequence[str], options: KafkaOptions) -> None:
         """Connect. Raises LogUnavailable if no broker answers, LogError if it refuses us."""

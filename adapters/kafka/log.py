@@ -36,7 +36,7 @@ CLOSE_LIMIT_S: Final = 3.0  # all connections of a log together
 
 
 class KafkaLog:
-    """Keeps the `Log` protocol. May be used from several threads; what it asks of the brokers it asks in turn."""
+    """Implements the `Log` protocol. May be used from several threads; what it asks of the brokers it asks in turn."""
 
     def __init__(self, servers: Sequence[str], options: KafkaOptions) -> None:
         """Connect. Raises LogUnavailable if no broker answers, LogError if it refuses us."""

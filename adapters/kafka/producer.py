@@ -61,7 +61,7 @@ def producer_settings(timeouts: Timeouts) -> dict[str, Any]:
 
 
 class TransactionalProducer:
-    """Writes messages and moves a group's positions, both or neither. Belongs to one thread."""
+    """Writes messages and moves a group's positions, both or neither. Not thread-safe."""
 
     def __init__(
         self,

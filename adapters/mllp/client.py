@@ -54,7 +54,7 @@ class RetryPolicy:
 
 
 class MllpClient:
-    """Sends messages to one receiver. `send` belongs to one thread; `close` may come from another and ends it.
+    """Sends messages to one receiver. `send` is not thread-safe; `close` may come from another and ends it.
 
     A connection that is just being made is not interrupted: `close` can take as long as `RetryPolicy.connect_s`.
     """

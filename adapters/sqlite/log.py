@@ -18,7 +18,7 @@ from adapters.sqlite.member import SqliteMember
 
 
 class SqliteLog:
-    """Keeps the `Log` protocol. May be used from several threads; they take turns."""
+    """Implements the `Log` protocol. May be used from several threads; they take turns."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
         """Open the file, and make it if it is missing. `clock` gives seconds since 1970. Raises LogError."""

@@ -52,24 +52,24 @@ def pretrain(
 ) -> None:
     """Teach a vision tower with random weights to read leads. A pretrained model begins with `sft`.
 
-    Example: ecg-train pretrain --model start --data simulated:A:1:24000:varied --run build/eye --processes 2
+    Example: ecg-train pretrain --model start --data simulated:A:1:24000:varied --run build/vision --processes 2
     """
     from training.methods.pretrain import pretrain as learn
     from training.methods.pretrain import save_reading
     from training.methods.run_directory import is_first_process
     from training.methods.schedule import Schedule
 
-    plan = Schedule(
+    schedule = Schedule(
         steps, batch, learning_rate, warmup_steps=min(60, steps // 10 + 1), seed=seed, save_every=save_every
     )
 
     def learned(network: Any, bundle: "ModelBundle", examples: "ExampleSource", begun: "Run") -> Any:
-        reading = learn(network, bundle, bundle.manifest.layout.layout(), examples, plan, begun)
+        reading = learn(network, bundle, bundle.manifest.layout.layout(), examples, schedule, begun)
         if is_first_process():
             save_reading(reading, begun.directory)
         return network
 
-    _run("pretrain", model, data, run, plan, {}, processes, zone, learned)
+    _run("pretrain", model, data, run, schedule, {}, processes, zone, learned)
 
 
 def sft(
@@ -100,7 +100,7 @@ def sft(
     from training.methods.sft import fine_tune
     from training.methods.trainable import trainable
 
-    plan = Schedule(
+    schedule = Schedule(
         steps, batch, learning_rate, vision_rate, min(60, steps // 10 + 1), seed=seed, save_every=save_every,
         recompute=recompute,
     )  # fmt: skip
@@ -108,10 +108,10 @@ def sft(
     def learned(network: Any, bundle: "ModelBundle", examples: "ExampleSource", begun: "Run") -> Any:
         heads = None if reading is None else load_reading(reading, bundle, bundle.manifest.layout.layout())
         adapted = trainable(network, lora, vision_rate)
-        fine_tune(adapted, bundle, examples, plan, begun, heads)
+        fine_tune(adapted, bundle, examples, schedule, begun, heads)
         return adapted
 
-    _run("sft", model, data, run, plan, {"lora": lora, "reading": str(reading)}, processes, zone, learned)
+    _run("sft", model, data, run, schedule, {"lora": lora, "reading": str(reading)}, processes, zone, learned)
 
 
 def grpo(
@@ -143,7 +143,7 @@ def grpo(
 
     if batch % group:
         raise typer.BadParameter("must be whole groups", param_hint="--batch")
-    plan = Schedule(
+    schedule = Schedule(
         steps, batch, learning_rate, vision_rate, min(5, steps), final_rate=1.0, seed=seed, log_every=1,
         save_every=save_every, recompute=recompute,
     )  # fmt: skip
@@ -151,10 +151,10 @@ def grpo(
 
     def learned(network: Any, bundle: "ModelBundle", examples: "ExampleSource", begun: "Run") -> Any:
         adapted = trainable(network, lora, vision_rate)
-        reinforce(adapted, bundle, examples, plan, begun, rewarding)
+        reinforce(adapted, bundle, examples, schedule, begun, rewarding)
         return adapted
 
-    _run("grpo", model, data, run, plan, {"lora": lora, **asdict(rewarding)}, processes, zone, learned)
+    _run("grpo", model, data, run, schedule, {"lora": lora, **asdict(rewarding)}, processes, zone, learned)
 
 
 def _run(
@@ -162,7 +162,7 @@ def _run(
     model: Path,
     data: str,
     directory: Path,
-    plan: "Schedule",
+    schedule: "Schedule",
     more: dict[str, Any],
     processes: int,
     zone: str,
@@ -178,7 +178,7 @@ def _run(
 
     bundle = ModelBundle.load(model)
     examples = options.opened_data(data, bundle, zone)
-    settings = {**asdict(plan), **more, "model": bundle.digest, "processes": processes}
+    settings = {**asdict(schedule), **more, "model": bundle.digest, "processes": processes}
     begun = Run.begin(directory, command, settings, {"source": examples.source, "sha256": examples.digest})
     if not begun.model.exists():
         with redirect_stdout(sys.stderr):  # the trainers print what they log; standard output is for the result

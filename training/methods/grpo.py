@@ -42,9 +42,12 @@ class Rewarding:
 
 
 def reinforce(
-    model: Any, bundle: ModelBundle, examples: Examples, plan: Schedule, run: Run, rewarding: Rewarding
+    model: Any, bundle: ModelBundle, examples: Examples, schedule: Schedule, run: Run, rewarding: Rewarding
 ) -> None:
-    """Teach `model`, a `learner`. `plan.batch` counts answers a process, whole groups. Resumes an interrupted run."""
+    """Teach `model`, a `trainable`. `schedule.batch` counts answers a process, whole groups.
+
+    Resumes an interrupted run.
+    """
 
     @lru_cache(maxsize=_KEPT_EXAMPLES)
     def example(at: int) -> Example:
@@ -57,16 +60,16 @@ def reinforce(
         processing_class=processor_of(bundle),
         reward_funcs=rewards,
         args=GRPOConfig(
-            **trainer_arguments(plan, run),
+            **trainer_arguments(schedule, run),
             num_generations=rewarding.group,
             temperature=rewarding.temperature,
             beta=rewarding.beta,
             reward_weights=weights,
             max_completion_length=bundle.manifest.max_new_tokens,
-            activation_checkpointing=plan.recompute,
+            activation_checkpointing=schedule.recompute,
         ),
         train_dataset=_questions(len(examples), example, PromptBuilder(bundle)),
-        optimizers=(optimizer(plan, model), None),
+        optimizers=(optimizer(schedule, model), None),
         callbacks=[MetricsFile(run.metrics)],
     )
     trainer.train(resume_from_checkpoint=run.last_checkpoint)

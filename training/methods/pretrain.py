@@ -59,10 +59,10 @@ class _ReadingTrainer(Trainer):
 
 
 def pretrain(
-    model: Any, bundle: ModelBundle, layout: Layout, examples: Examples, plan: Schedule, run: Run
+    model: Any, bundle: ModelBundle, layout: Layout, examples: Examples, schedule: Schedule, run: Run
 ) -> LeadReading:
     """Teach the tower of `model`, in place, and return the heads. Resumes where an interrupted run has stopped."""
-    torch.manual_seed(plan.seed)
+    torch.manual_seed(schedule.seed)
     reading = LeadReading(bundle.config.text_config.hidden_size, layout, bundle.grid)
     visual = model.model.visual.requires_grad_(True)
     collator = Collator(bundle)
@@ -74,10 +74,10 @@ def pretrain(
     eye = _Eye(visual, reading)
     trainer = _ReadingTrainer(
         model=eye,
-        args=TrainingArguments(**trainer_arguments(plan, run)),
+        args=TrainingArguments(**trainer_arguments(schedule, run)),
         train_dataset=index_dataset(examples),
         data_collator=collate,
-        optimizers=(optimizer(plan, eye), None),
+        optimizers=(optimizer(schedule, eye), None),
         callbacks=[MetricsFile(run.metrics)],
     )
     trainer.right = []

@@ -32,21 +32,21 @@ class Schedule:
     """Forget activations and compute them again when they are needed: a third slower, for models that fill the GPU."""
 
 
-def trainer_arguments(plan: Schedule, run: Run) -> dict[str, Any]:
+def trainer_arguments(schedule: Schedule, run: Run) -> dict[str, Any]:
     """The arguments that all of the library's trainers share. Mixed precision is for processors that multiply in it."""
     on_gpu = torch.cuda.is_available()
     return {
         "output_dir": str(run.checkpoints),
-        "max_steps": plan.steps,
-        "per_device_train_batch_size": plan.batch,
-        "learning_rate": plan.learning_rate,
+        "max_steps": schedule.steps,
+        "per_device_train_batch_size": schedule.batch,
+        "learning_rate": schedule.learning_rate,
         "lr_scheduler_type": "cosine_with_min_lr",
-        "lr_scheduler_kwargs": {"min_lr_rate": plan.final_rate},
-        "warmup_steps": plan.warmup_steps,
+        "lr_scheduler_kwargs": {"min_lr_rate": schedule.final_rate},
+        "warmup_steps": schedule.warmup_steps,
         "max_grad_norm": 1.0,
-        "seed": plan.seed,
-        "logging_steps": plan.log_every,
-        "save_steps": plan.save_every,
+        "seed": schedule.seed,
+        "logging_steps": schedule.log_every,
+        "save_steps": schedule.save_every,
         "save_total_limit": 2,
         "report_to": "none",
         "disable_tqdm": not sys.stderr.isatty(),
@@ -58,14 +58,14 @@ def trainer_arguments(plan: Schedule, run: Run) -> dict[str, Any]:
     }
 
 
-def optimizer(plan: Schedule, network: torch.nn.Module) -> torch.optim.Optimizer:
+def optimizer(schedule: Schedule, network: torch.nn.Module) -> torch.optim.Optimizer:
     """AdamW over the weights that learn, those of the vision tower at their own rate."""
     learning = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
-    rates = {False: plan.learning_rate, True: plan.learning_rate * plan.vision_rate}
+    rates = {False: schedule.learning_rate, True: schedule.learning_rate * schedule.vision_rate}
     groups = [
         {"params": [weight for name, weight in learning if ("visual" in name.split(".")) == of_vision], "lr": rate}
         for of_vision, rate in rates.items()
     ]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]], betas=_BETAS, weight_decay=plan.weight_decay
+        [group for group in groups if group["params"]], betas=_BETAS, weight_decay=schedule.weight_decay
     )

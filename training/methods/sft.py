@@ -38,9 +38,14 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]  # trl is not typed
 
 
 def fine_tune(
-    model: Any, bundle: ModelBundle, examples: Examples, plan: Schedule, run: Run, reading: LeadReading | None = None
+    model: Any,
+    bundle: ModelBundle,
+    examples: Examples,
+    schedule: Schedule,
+    run: Run,
+    reading: LeadReading | None = None,
 ) -> None:
-    """Teach `model`, a `learner`, to give the examples' targets. Resumes where an interrupted run has stopped.
+    """Teach `model`, a `trainable`, to give the examples' targets. Resumes where an interrupted run has stopped.
 
     `reading` keeps what `pretrain` has taught: for models from random weights.
     """
@@ -57,14 +62,14 @@ def fine_tune(
         model=model,
         processing_class=bundle.tokenizer,
         args=SFTConfig(
-            **trainer_arguments(plan, run),
+            **trainer_arguments(schedule, run),
             max_length=None,  # cutting would tear the picture's tokens apart
-            activation_checkpointing=plan.recompute,
+            activation_checkpointing=schedule.recompute,
             dataset_kwargs={"skip_prepare_dataset": True},
         ),
         train_dataset=index_dataset(examples),
         data_collator=collate,
-        optimizers=(optimizer(plan, model), None),
+        optimizers=(optimizer(schedule, model), None),
         callbacks=[MetricsFile(run.metrics)],
     )
     trainer.reading, trainer.seen = reading, []

@@ -28,23 +28,23 @@ def start(out: Path) -> None:
     build_start(out / "start" / "model")
 
 
-def eye(out: Path) -> None:
+def vision(out: Path) -> None:
     """The vision tower learns to read leads."""
-    _learn(out, "pretrain", "start", "eye", "simulated:A:1:24000:varied", steps=1400, learning_rate=1.5e-3, seed=11)
+    _learn(out, "pretrain", "start", "vision", "simulated:A:1:24000:varied", steps=1400, learning_rate=1.5e-3, seed=11)
 
 
-def words(out: Path) -> None:
+def sft(out: Path) -> None:
     """The whole model learns to write reasoning and answer."""
     _learn(
-        out, "sft", "eye", "words", "simulated:A:6:16000:varied", steps=1000, learning_rate=1.2e-3, vision_rate=0.4,
-        seed=12, reading=out / "eye",
+        out, "sft", "vision", "sft", "simulated:A:6:16000:varied", steps=1000, learning_rate=1.2e-3, vision_rate=0.4,
+        seed=12, reading=out / "vision",
     )  # fmt: skip
 
 
 def reward(out: Path) -> None:
     """Reinforcement learning on form, answer and claims that hold: eight questions a step, eight answers to each."""
     _learn(
-        out, "grpo", "words", "reward", "simulated:A:2:2000:varied", steps=40, batch=32, learning_rate=3e-5, seed=13,
+        out, "grpo", "sft", "reward", "simulated:A:2:2000:varied", steps=40, batch=32, learning_rate=3e-5, seed=13,
         save_every=20, weights="0.5,1,1",
     )  # fmt: skip
 
@@ -52,7 +52,7 @@ def reward(out: Path) -> None:
 def control(out: Path) -> None:
     """More fine-tuning instead, for about as long as `reward` takes: what reward is to be held against."""
     _learn(
-        out, "sft", "words", "control", "simulated:A:2:6400:varied", steps=400, learning_rate=3e-4, vision_rate=0.4,
+        out, "sft", "sft", "control", "simulated:A:2:6400:varied", steps=400, learning_rate=3e-4, vision_rate=0.4,
         seed=14,
     )  # fmt: skip
 
@@ -79,7 +79,7 @@ def tables(out: Path) -> None:
     _call("evaluate", *rivals, *_TEST_A, *_TEST_B, *kept, "--out", out / "tables" / "rivals")
 
 
-_MODEL: Final[tuple[Callable[[Path], None], ...]] = (start, eye, words, reward, publish)
+_MODEL: Final[tuple[Callable[[Path], None], ...]] = (start, vision, sft, reward, publish)
 _STAGES: Final = {stage.__name__: stage for stage in (*_MODEL, control, tables)}
 
 

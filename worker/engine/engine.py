@@ -46,7 +46,7 @@ class EngineDescription:
 
 
 class Engine:
-    """Answers questions with one model. Made by `load`; belongs to one thread."""
+    """Answers questions with one model. Made by `load`; is not thread-safe."""
 
     def __init__(
         self, bundle: ModelBundle, decoder: SlotDecoder, vision: VisionEncoder, description: EngineDescription

@@ -78,7 +78,7 @@ class TrackedRecord:
 
 
 class Dispatcher:
-    """Moves records through the stages. Belongs to one thread; the stages work elsewhere."""
+    """Moves records through the stages. Not thread-safe; the stages work elsewhere."""
 
     def __init__(self, stages: Stages, max_in_flight: int) -> None:
         self._stages = stages
@@ -122,7 +122,7 @@ class Dispatcher:
         return finished
 
     def drop(self, unwanted: Callable[[TrackedRecord], bool]) -> list[TrackedRecord]:
-        """Take what no longer counts out of the line. What was begun is still finished: whoever gets it has to look."""
+        """Take what no longer counts out of the queue. What was begun is still finished, and has to be looked at then."""
         return self._queue.remove_if(unwanted)
 
     def _begin(self) -> None:
