@@ -9,7 +9,6 @@ exception comes out of `run` and ends the process.
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Final
 
 from adapters.deadline import run_in_thread
@@ -23,6 +22,7 @@ from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
 from worker.stream.breaker import Breaker
 from worker.stream.envelope import result_message
 from worker.stream.ledger import Ledger
+from worker.stream.limits import Limits
 from worker.stream.stages import Dispatcher, Stages, TrackedRecord
 from worker.stream.stall import ProgressWatch
 from worker.stream.stop import Stop
@@ -35,28 +35,6 @@ POLL_RECORDS: Final = 500
 RESUME_AT: Final = 0.8
 # Kept of the time for the ending, so that the group is always left.
 LEAVE_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds of the loop.
-
-    in_flight            records begun and not finished; a STAT one that comes in waits for about so many
-    read_ahead(_bytes)   records read and not committed, among which STAT ones are found; each partition has its share
-    publish_records      results that make a transaction due; `publish_wait_s`: the age of the oldest that does
-    transaction_records  results in one transaction, so that it is over in time
-    rejected_share       how much of the last results may be rejections; 1 for any
-    stuck_s              how long a partition, a transaction or a preparation may stand still
-    """
-
-    in_flight: int = 64
-    read_ahead: int = 2000
-    read_ahead_bytes: int = 256 * 1024 * 1024
-    publish_records: int = 100
-    publish_wait_s: float = 0.2
-    transaction_records: int = 500
-    rejected_share: float = 0.5
-    stuck_s: float = 300.0
 
 
 class Runner:

@@ -22,7 +22,8 @@ from worker.stream import runner as runner_module
 from worker.stream import stall as progress_watch
 from worker.stream.breaker import TooManyRejections
 from worker.stream.ledger import PartitionLedger
-from worker.stream.runner import Limits, Runner
+from worker.stream.limits import Limits
+from worker.stream.runner import Runner
 from worker.stream.stages import Stages
 from worker.stream.stall import Stuck
 from worker.stream.stop import Stop

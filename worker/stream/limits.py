@@ -1,0 +1,25 @@
+"""How much a worker holds and how long it waits. Apart from the loop, so that settings are read without loading it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the loop.
+
+    in_flight            records begun and not finished; a STAT one that comes in waits for about so many
+    read_ahead(_bytes)   records read and not committed, among which STAT ones are found; each partition has its share
+    publish_records      results that make a transaction due; `publish_wait_s`: the age of the oldest that does
+    transaction_records  results in one transaction, so that it is over in time
+    rejected_share       how much of the last results may be rejections; 1 for any
+    stuck_s              how long a partition, a transaction or a preparation may stand still
+    """
+
+    in_flight: int = 64
+    read_ahead: int = 2000
+    read_ahead_bytes: int = 256 * 1024 * 1024
+    publish_records: int = 100
+    publish_wait_s: float = 0.2
+    transaction_records: int = 500
+    rejected_share: float = 0.5
+    stuck_s: float = 300.0
