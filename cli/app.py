@@ -10,7 +10,7 @@ import typer
 
 from adapters.log import LogError
 from cli import output
-from cli.commands import check, deliver, demo, export_vision, files, rejections, replay, run, simulate, topics
+from cli.commands import check, deliver, demo, export_vision, files, rejections, replay, run, settings, simulate, topics
 from cli.settings import SettingsError
 from worker.model.errors import BundleError, EngineError
 from worker.operations import logs
@@ -34,6 +34,7 @@ app.command()(deliver.deliver)
 app.command()(replay.replay)
 app.add_typer(rejections.app, name="rejections")
 app.command()(check.check)
+app.command()(settings.settings)
 app.command()(export_vision.export_vision)
 app.command()(simulate.simulate)
 
@@ -54,7 +55,8 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    output.notify(f"ecg-worker: {message}")
+    for line in message.splitlines():
+        output.notify(f"ecg-worker: {line}")
     sys.exit(code)
 
 

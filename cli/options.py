@@ -1,4 +1,7 @@
-"""Options that mean the same in every command."""
+"""Options that mean the same in every command.
+
+Those of a setting leave its variable to `Settings`, which has to know whether it was a flag.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +14,12 @@ if TYPE_CHECKING:
 
 LogUrl = Annotated[
     str | None,
-    typer.Option("--log", metavar="URL", envvar="ECG_LOG", help="kafka://HOST:PORT[,...] or sqlite:///PATH"),
+    typer.Option("--log", metavar="URL", help="kafka://HOST:PORT[,...] or sqlite:///PATH (ECG_LOG)"),
 ]
 Model = Annotated[
-    Path | None, typer.Option("--model", metavar="DIR", envvar="ECG_MODEL", help="model directory", show_default=False)
+    Path | None, typer.Option("--model", metavar="DIR", help="model directory (ECG_MODEL)", show_default=False)
 ]
-Group = Annotated[str | None, typer.Option("--group", metavar="NAME", envvar="ECG_GROUP", help="consumer group")]
+Group = Annotated[str | None, typer.Option("--group", metavar="NAME", help="consumer group (ECG_GROUP)")]
 IdleExit = Annotated[
     float | None,
     typer.Option("--idle-exit", metavar="S", min=0, help="end with 0 after S seconds with nothing left to do"),

@@ -1,22 +1,33 @@
 """Settings: from flags, then `ECG_*` environment variables, then a TOML file (`--config` or `ECG_CONFIG`).
 
-Validated once at the start; nothing reads the environment later.
+Validated once at the start; nothing reads the environment later. A group is an object of the room that it is for, and
+its defaults are that room's. Names outside and what each setting is for: `cli.catalog`.
 """
 
-import codecs
 import os
 import socket
 import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self
-from zoneinfo import ZoneInfo
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from adapters.hl7v2.oru.message import Route
+from adapters.kafka.options import KafkaOptions
+from adapters.log import LogError
+from adapters.mllp.client import RetryPolicy
+from adapters.outbound import TlsFiles
+from cli.catalog import SETTINGS, Setting
+from cli.sources import Stated, stated_values, unknown_names, unknown_variables
+from worker.operations import logs
+from worker.stream.limits import Limits
 
 
 class SettingsError(Exception):
-    """The settings are wrong; the message names them, one a line, without their values."""
+    """The settings are wrong; the message names them as they were given, one problem a line."""
 
 
 def data_directory() -> Path:
@@ -29,125 +40,204 @@ def _default_log() -> str:
     return f"sqlite://{data_directory() / 'log.db'}"
 
 
-class Settings(BaseSettings):
-    """Everything that can be set. The name of a setting in the environment is `ECG_` and its name in capitals."""
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What answers the questions, and how it computes."""
 
-    model_config = SettingsConfigDict(env_prefix="ECG_", extra="forbid", frozen=True)
+    kind: Literal["model", "echo"] = "model"
+    provider: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    threads: int | None = None
+    batch_wait_s: float = 0.05
+    echo_slots: int = 16
+    echo_batch_s: float = 0.02
+    echo_question_s: float = 0.0
 
-    log: str = Field(default_factory=_default_log, description="kafka://host:port[,host:port] or sqlite:///path")
-    model: Path | None = Field(None, description="model directory")
-    model_digest: str | None = Field(
-        None, pattern="^[0-9a-f]{64}$", description="digest of the one bundle that may be served; default: any"
-    )
-    group: str = Field("ecg-r1-worker", min_length=1, description="consumer group")
-    member: str = Field(
-        default_factory=socket.gethostname, min_length=1, description="stable name of this process within the group"
-    )
+
+@dataclass(frozen=True, slots=True)
+class DeliverSettings:
+    """Where flagged findings go, and how."""
+
+    to: str | None = None
+    # Not the worker's group: two kinds of process in one group would fence each other.
+    group: str = "ecg-deliver"
+    rejections_topic: str = "ecg.delivery-rejections"
+    route: Route = field(default_factory=Route)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    tls: TlsFiles = field(default_factory=TlsFiles)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set, valid."""
+
+    log: str = field(default_factory=_default_log)
+    model: Path | None = None
+    model_digest: str | None = None
+    group: str = "ecg-r1-worker"
+    member: str = field(default_factory=socket.gethostname)
 
     inbound_topic: str = "ecg.inbound"
     findings_topic: str = "ecg.findings"
     rejections_topic: str = "ecg.rejections"
     audit_topic: str = "ecg.audit"
 
-    site_zone: str = Field("UTC", description="time zone of local times in messages")
-    site_charset: str | None = Field(None, description="Python codec of HL7 text without MSH-18")
+    site_zone: str = "UTC"
+    site_charset: str | None = None
 
-    engine: Literal["model", "echo"] = Field(
-        "model", description="echo: made-up answers without a model, for trying out delivery; every finding says so"
-    )
-    echo_slots: int = Field(16, ge=1, description="questions that the echo engine answers as one batch")
-    echo_batch_s: float = Field(0.02, ge=0, description="time that the echo engine takes for a batch")
-    echo_question_s: float = Field(0.0, ge=0, description="and for each question in it")
-    provider: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="number type of the language model")
-    threads: int | None = Field(None, ge=1, description="CPU threads of the engine; default: all cores")
-    processes: int = Field(1, ge=1, description="processes that decode, measure and render")
-
-    max_in_flight: int = Field(64, ge=1, description="records begun and not finished")
-    read_ahead_records: int = Field(
-        2000, ge=1, description="records read and not committed, among which STAT ones are found"
-    )
-    read_ahead_bytes: int = Field(256 * 1024 * 1024, ge=1, description="their payloads together")
-    batch_wait_s: float = Field(0.05, ge=0, description="how long the oldest question waits for a fuller batch")
-    publish_records: int = Field(100, ge=1, description="results that make a transaction due; one STAT result does")
-    publish_wait_s: float = Field(0.2, ge=0, description="age of the oldest result that makes a transaction due")
-    rejected_share: float = Field(
-        0.5, gt=0, le=1, description="a worker ends if more of its last results were rejections; 1: never"
-    )
-    stuck_s: float = Field(
-        300.0, gt=0, description="a worker ends if a partition, a transaction or a preparation stands still for so long"
-    )
-    drain_s: float = Field(25.0, ge=0, description="how long SIGTERM may take, from the signal to the exit")
-    health_port: int | None = Field(None, ge=0, le=65535, description="serve probes and metrics here; 0: any free port")
+    processes: int = 1
+    drain_s: float = 25.0
+    health_port: int | None = None
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
-    deliver_to: str | None = Field(None, description="where flagged findings go: mllp://HOST:PORT or mllps://HOST:PORT")
-    # Not the worker's group: two kinds of process in one group would fence each other.
-    deliver_group: str = Field("ecg-deliver", min_length=1, description="consumer group of `deliver`")
-    delivery_rejections_topic: str = "ecg.delivery-rejections"
-    deliver_sending_facility: str = Field("", description="MSH-4")
-    deliver_receiving_application: str = Field("", description="MSH-5")
-    deliver_receiving_facility: str = Field("", description="MSH-6")
-    deliver_processing_id: Literal["P", "T", "D"] = Field("P", description="MSH-11; T for any model not trained")
-    deliver_ack_s: float = Field(30.0, gt=0, description="how long an acknowledgement is waited for")
-    deliver_sends: int = Field(5, ge=1, description="how often one finding is sent at most")
-    deliver_total_s: float = Field(900.0, gt=0, description="how long one finding is tried, waiting included")
-    deliver_ca_file: Path | None = Field(None, description="whom mllps:// trusts; default: whom this machine trusts")
-    deliver_certificate_file: Path | None = None
-    deliver_key_file: Path | None = None
-
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
-    kafka_username: str | None = None
-    kafka_password_file: Path | None = None
-    kafka_token_file: Path | None = Field(None, description="bearer token for OAUTHBEARER, read for each connection")
-    kafka_ca_file: Path | None = None
-    kafka_certificate_file: Path | None = None
-    kafka_key_file: Path | None = None
-    kafka_check_hostname: bool = Field(True, description="whether the brokers' certificates must name their hosts")
-    allow_plaintext: bool = Field(
-        False, description="reach brokers on other machines without TLS, or without the check of their names"
-    )
-    kafka_static_member: bool = Field(False, description="keep partitions through a restart (group.instance.id)")
-
-    @field_validator("site_zone")
-    @classmethod
-    def _zone_exists(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("no such time zone") from None
-        return zone
-
-    @field_validator("site_charset")
-    @classmethod
-    def _codec_exists(cls, charset: str | None) -> str | None:
-        try:
-            return charset and codecs.lookup(charset).name
-        except LookupError:
-            raise ValueError("no such codec") from None
-
-    @model_validator(mode="after")
-    def _one_engine(self) -> Self:
-        if self.engine == "echo" and self.model is not None:
-            raise ValueError("the echo engine takes no model: set one or the other")
-        return self
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    stream: Limits = field(default_factory=Limits)
+    deliver: DeliverSettings = field(default_factory=DeliverSettings)
+    kafka: KafkaOptions = field(default_factory=KafkaOptions)
 
     @classmethod
-    def load(cls, config: Path | None = None, **flags: Any) -> Self:
-        """The settings; a flag of None means "not given". Raises SettingsError."""
-        try:
-            stated = tomllib.loads(config.read_text(encoding="utf-8")) if config else {}
-            # Flags rule the environment, and the environment rules the file.
-            from_file = {name: value for name, value in stated.items() if f"ECG_{name.upper()}" not in os.environ}
-            given = {name: value for name, value in flags.items() if value is not None}
-            return cls(**(from_file | given))
-        except ValidationError as error:
-            problems = (f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
-            raise SettingsError("; ".join(problems)) from None
-        except (OSError, ValueError) as error:  # the file cannot be read, or is no TOML
-            raise SettingsError(f"settings file: {type(error).__name__}") from None
+    def load(cls, config: Path | None = None, *, strict: bool = False, **flags: Any) -> Self:
+        """The settings; a flag of None means "not given".
+
+        A variable that is no setting is an error only if `strict`. Otherwise it is warned of, so that an older version
+        starts with what a newer one was told. Raises SettingsError.
+        """
+        return cls.of(stated_settings(config, flags, strict=strict))
+
+    @classmethod
+    def of(cls, stated: Mapping[str, Stated]) -> Self:
+        """The settings as stated. Raises SettingsError if they contradict each other."""
+        settings: Self = _built(cls, stated, ())
+        if settings.engine.kind == "echo" and settings.model is not None:
+            both = f"{stated['engine'].source}, {stated['model'].source}"
+            raise SettingsError(f"{both}: the echo engine takes no model; set one or the other")
+        return settings
+
+    def value(self, setting: Setting) -> Any:
+        """What a setting is, for display: a path as text, and no password that somebody wrote into a URL."""
+        held: Any = self
+        for name in setting.path:
+            held = getattr(held, name)
+        return _shown(setting, held)
 
     def shown(self) -> dict[str, Any]:
-        """The effective settings for display. Secrets are in files of their own; only the files' names stand here."""
-        return self.model_dump(mode="json")
+        """All of them for display, by name. Secrets are in files of their own; only the files' names stand here."""
+        return {name: self.value(setting) for name, setting in SETTINGS.items()}
+
+
+def stated_settings(config: Path | None, flags: Mapping[str, Any], *, strict: bool) -> dict[str, Stated]:
+    """What is set, with its value in its type, and by whom. Raises SettingsError with every problem there is."""
+    file = _read(config) if config else {}
+    problems = [_unknown(name, near) for name, near in unknown_names(flags).items()]
+    problems += [_unknown(f"{name} in {config}", near) for name, near in unknown_names(file).items()]
+    for variable, near in unknown_variables().items():
+        if strict:
+            problems.append(_unknown(variable, near))
+        else:
+            logs.get_logger().warning("a variable is no setting of this version", variable=variable, nearest=near)
+    valid: dict[str, Stated] = {}
+    for name, each in stated_values(file, config, flags).items():
+        try:
+            valid[name] = Stated(_valid(SETTINGS[name], each.value), each.origin, each.source)
+        except ValueError as error:
+            problems.append(f"{each.source}: {error}")
+    if problems:
+        raise SettingsError("\n".join(problems))
+    return valid
+
+
+def default(setting: Setting) -> Any:
+    """What a setting is where nobody says anything, for display."""
+    owner, name = _owner(setting)
+    (stated,) = (each for each in fields(owner) if each.name == name)
+    held = stated.default if stated.default_factory is MISSING else stated.default_factory()
+    return _shown(setting, held)
+
+
+def purpose(setting: Setting) -> str:
+    """What a setting is for, with the values to choose from where they are few."""
+    owner, name = _owner(setting)
+    kind = get_type_hints(owner)[name]
+    choices = [value for each in (kind, *get_args(kind)) if get_origin(each) is Literal for value in get_args(each)]
+    return f"{setting.description}; one of {', '.join(choices)}" if choices else setting.description
+
+
+def _owner(setting: Setting) -> tuple[type[Any], str]:
+    """The dataclass that holds a setting, and its field there."""
+    owner: type[Any] = Settings
+    *groups, name = setting.path
+    for group in groups:
+        owner = get_type_hints(owner)[group]
+    return owner, name
+
+
+def _built(kind: type[Any], stated: Mapping[str, Stated], at: tuple[str, ...]) -> Any:
+    """The group at this place, its own groups before it. What nobody states is left to its default."""
+    here = {name: each for name, each in stated.items() if SETTINGS[name].path[: len(at)] == at}
+    hints, depth = get_type_hints(kind), len(at)
+    values: dict[str, Any] = {}
+    for name, each in here.items():
+        path = SETTINGS[name].path
+        if len(path) == depth + 1:
+            values[path[depth]] = each.value
+        elif path[depth] not in values:
+            values[path[depth]] = _built(hints[path[depth]], here, path[: depth + 1])
+    try:
+        return kind(**values)
+    except (LogError, ValueError) as error:  # what a room says of its own
+        raise SettingsError(f"{', '.join(each.source for each in here.values())}: {error}") from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # it cannot be read, or is no TOML
+        raise SettingsError(f"settings file: {type(error).__name__}") from None
+
+
+def _unknown(source: str, near: str) -> str:
+    return f"{source}: no such setting; " + (f"did you mean {near}?" if near else "`ecg-worker settings` lists them")
+
+
+def _valid(setting: Setting, stated: Any) -> Any:
+    """The value in the setting's type. Raises ValueError with what is wrong with it."""
+    if stated == "" and default(setting) != "":
+        raise ValueError("is empty")
+    owner, name = _owner(setting)
+    kind: Any = Annotated[get_type_hints(owner)[name], setting.bounds]
+    try:
+        value = TypeAdapter[Any](kind).validate_python(stated)
+        return setting.check(value) if setting.check else value
+    except ValidationError as error:
+        wrong = _wrong(error.errors()[0])
+    except ValueError as error:
+        wrong = str(error)
+    # What was put in a wrong place here could be a password.
+    kept = setting.url or setting.path[0] == "kafka" or isinstance(stated, dict | list) or len(str(stated)) > 80
+    raise ValueError(wrong if kept else f"{stated!r} {wrong}")
+
+
+def _wrong(error: ErrorDetails) -> str:
+    bounds, kind = error.get("ctx", {}), error["type"]
+    if kind == "literal_error":
+        return f"is not one of {bounds['expected'].replace(' or ', ', ').replace(chr(39), '')}"
+    if kind.startswith(("int", "float")):
+        return "is no whole number" if kind.startswith("int") else "is no number"
+    if kind.startswith("bool"):
+        return "is neither true nor false"
+    if kind == "greater_than_equal":
+        return f"is less than {bounds['ge']:g}"
+    if kind == "greater_than":
+        return f"is not more than {bounds['gt']:g}"
+    if kind == "less_than_equal":
+        return f"is more than {bounds['le']:g}"
+    return "is no text"
+
+
+def _shown(setting: Setting, value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if setting.url and isinstance(value, str) and not value.startswith("sqlite:///"):
+        before, at, after = value.rpartition("@")
+        return f"{before.partition('//')[0]}//***@{after}" if at else value
+    return value

@@ -31,7 +31,7 @@ def check(
 
     Example: ecg-worker check --log kafka://broker:9092 --model /models/ecg-r1
     """
-    settings = Settings.load(log=log, model=model, group=group, config=config)
+    settings = Settings.load(log=log, model=model, group=group, config=config, strict=True)
     output.emit_json(settings.shown())
     checks: dict[str, Callable[[], str]] = {
         "checksums": _check_checksums,

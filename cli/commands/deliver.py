@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-from adapters.hl7v2.oru.message import Route
 from adapters.log import LogError
-from adapters.mllp.client import RetryPolicy
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
 from cli import options
 from cli.settings import Settings, SettingsError
@@ -19,11 +17,11 @@ from worker.operations import logs
 
 To = Annotated[
     str | None,
-    typer.Option("--to", metavar="URL", envvar="ECG_DELIVER_TO", help="mllp://HOST:PORT, or mllps://HOST:PORT for TLS"),
+    typer.Option("--to", metavar="URL", help="mllp://HOST:PORT, or mllps://HOST:PORT for TLS (ECG_DELIVER_TO)"),
 ]
 Group = Annotated[
     str | None,
-    typer.Option("--group", metavar="NAME", envvar="ECG_DELIVER_GROUP", help="consumer group; default: ecg-deliver"),
+    typer.Option("--group", metavar="NAME", help="consumer group; default: ecg-deliver (ECG_DELIVER_GROUP)"),
 ]
 
 
@@ -56,20 +54,12 @@ def deliver(
 
 
 def _receiver(settings: Settings) -> MllpReceiver:
-    if settings.deliver_to is None:
+    deliver = settings.deliver
+    if deliver.to is None:
         raise SettingsError("no receiver: give --to URL or set ECG_DELIVER_TO")
-    route = Route(
-        settings.deliver_sending_facility,
-        settings.deliver_receiving_application,
-        settings.deliver_receiving_facility,
-        settings.deliver_processing_id,
-    )
-    retry = RetryPolicy(
-        ack_s=settings.deliver_ack_s, max_sends=settings.deliver_sends, total_s=settings.deliver_total_s
-    )
-    files = TlsFiles(settings.deliver_ca_file, settings.deliver_certificate_file, settings.deliver_key_file)
+    files = deliver.tls if deliver.tls != TlsFiles() else None
     try:
-        return open_receiver(settings.deliver_to, route, retry, files if files != TlsFiles() else None)
+        return open_receiver(deliver.to, deliver.route, deliver.retry, files)
     except ReceiverError as error:
         raise SettingsError(str(error)) from None
 
@@ -78,7 +68,7 @@ def _serve(settings: Settings, receiver: MllpReceiver, stop: threading.Event, id
     from worker.delivery.deliverer import Deliverer
     from worker.operations.health import Health, HealthServer
 
-    topic, group = settings.delivery_rejections_topic, settings.deliver_group
+    topic, group = settings.deliver.rejections_topic, settings.deliver.group
     log = logs.get_logger()
     with ExitStack() as parts:
         opened = parts.enter_context(open_configured_log(settings))

@@ -15,7 +15,7 @@ from cli import options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics
 from cli.wiring.model import identify_model, load_engine
-from cli.wiring.stages import running_stages, stream_limits
+from cli.wiring.stages import running_stages
 
 if TYPE_CHECKING:
     from adapters.log import Log
@@ -77,9 +77,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
     ended = Stop(float("inf"), drain_queue=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-    audit = settings.model_copy(
-        update={"findings_topic": settings.audit_topic, "rejections_topic": settings.audit_topic}
-    )
+    audit = with_fields(settings, findings_topic=settings.audit_topic, rejections_topic=settings.audit_topic)
     began = datetime.now(UTC)
     with (
         Progress(*columns, console=output.stderr, transient=True, disable=not output.stderr.is_terminal) as progress,
@@ -94,7 +92,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
             progress.update(task, completed=done, rate=len(so_far.results) / max(elapsed_s, 1e-3))
 
         member = IntervalMember(log, interval, publisher, ended, on_progress)
-        limits = with_fields(stream_limits(settings), rejected_share=1.0)  # what was rejected then is rejected again
+        limits = with_fields(settings.stream, rejected_share=1.0)  # what was rejected then is rejected again
         Runner(member, stages, limits).run(ended)
         return member.replayed
 

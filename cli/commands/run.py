@@ -11,7 +11,7 @@ from cli import options
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics, service_topics
 from cli.wiring.model import identify_model, load_configured_engine
-from cli.wiring.stages import running_stages, stream_limits
+from cli.wiring.stages import running_stages
 from worker.model.errors import BundleError, EngineError
 from worker.operations import logs
 from worker.stream.stop import Stop
@@ -26,12 +26,12 @@ def run(
 ) -> None:
     """Consume, infer and publish until told to stop. SIGTERM and SIGINT finish what is in hand, then exit 0.
 
-    Everything else that can be set: `ecg-worker check` lists it with its effective value.
+    Everything else that can be set: `ecg-worker settings` lists it.
 
     Example: ecg-worker run --log kafka://broker:9092 --model /models/ecg-r1 --group ecg-r1
     """
     settings = Settings.load(log=log, model=model, group=group, config=config)
-    if settings.model is None and settings.engine == "model":
+    if settings.model is None and settings.engine.kind == "model":
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
     logs.configure(settings.log_level)
     stop = Stop(settings.drain_s)
@@ -76,7 +76,7 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         member = opened.join(settings.group, [settings.inbound_topic], settings.member)
         open_parts.callback(lambda: member.close(stop.deadline))
         log.info("joined", group=settings.group, member=settings.member)
-        runner = Runner(member, stages, stream_limits(settings))
+        runner = Runner(member, stages, settings.stream)
         health = Health(runner.progress, lambda: scheduler.stalled_s)
         open_parts.enter_context(closing(Watchdog(health.stalled)))
         if server is not None:

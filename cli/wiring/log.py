@@ -40,27 +40,14 @@ def open_configured_inspection(settings: Settings) -> Iterator[KafkaInspection |
 
 def kafka_options(settings: Settings) -> KafkaOptions | None:
     """Kafka's own settings, or None if none is set that an embedded log would have to ignore."""
-    stated = KafkaOptions(
-        security_protocol=settings.kafka_security_protocol,
-        sasl_mechanism=settings.kafka_sasl_mechanism,
-        username=settings.kafka_username,
-        password_file=settings.kafka_password_file,
-        token_file=settings.kafka_token_file,
-        ca_file=settings.kafka_ca_file,
-        certificate_file=settings.kafka_certificate_file,
-        key_file=settings.kafka_key_file,
-        check_hostname=settings.kafka_check_hostname,
-        allow_plaintext=settings.allow_plaintext,
-        static_member=settings.kafka_static_member,
-    )
-    general = KafkaOptions(allow_plaintext=settings.allow_plaintext)
-    return None if stated == general and settings.log.startswith("sqlite:") else stated
+    general = KafkaOptions(allow_plaintext=settings.kafka.allow_plaintext)
+    return None if settings.kafka == general and settings.log.startswith("sqlite:") else settings.kafka
 
 
 def topics(settings: Settings) -> dict[str, int]:
     """Every topic that any command uses, with the partitions to create it with where it is missing."""
     of_the_worker = (settings.inbound_topic, settings.findings_topic, settings.rejections_topic, settings.audit_topic)
-    return {**dict.fromkeys(of_the_worker, 3), settings.delivery_rejections_topic: 1}
+    return {**dict.fromkeys(of_the_worker, 3), settings.deliver.rejections_topic: 1}
 
 
 def require_topics(log: Log, *names: str) -> None:

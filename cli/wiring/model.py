@@ -25,15 +25,17 @@ def load_engine(settings: Settings, model: Path) -> "Engine":
     # Asked before a file of it is opened; loading then checks every file against the manifest.
     if settings.model_digest not in (None, read_manifest(model).digest):
         raise BundleError(f"{model} is not the bundle that model_digest names. Mount that one, or set the new digest.")
-    return Engine.load(model, provider=settings.provider, dtype=settings.dtype, threads=settings.threads)
+    chosen = settings.engine
+    return Engine.load(model, provider=chosen.provider, dtype=chosen.dtype, threads=chosen.threads)
 
 
 def load_configured_engine(settings: Settings) -> "Engine | EchoEngine":
     """The model, or the engine without one if that is what the settings say. Raises SettingsError if they name none."""
-    if settings.engine == "echo":
+    if settings.engine.kind == "echo":
         from worker.engine.echo import EchoEngine
 
-        return EchoEngine(settings.echo_slots, settings.echo_batch_s, settings.echo_question_s)
+        chosen = settings.engine
+        return EchoEngine(chosen.echo_slots, chosen.echo_batch_s, chosen.echo_question_s)
     if settings.model is None:
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
     return load_engine(settings, settings.model)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from worker.engine.engine import Engine
     from worker.engine.scheduler import Scheduler
     from worker.provenance import ModelIdentity
-    from worker.stream.runner import Limits
     from worker.stream.stages import Stages
 
 # What the engine may still have in hand when the loop has ended is of no use to anybody: answers are read again.
@@ -51,7 +50,7 @@ def running_stages(
 
     slots, layout = engine.bundle.manifest.slots, engine.bundle.manifest.layout.layout()
     with closing(PreparationPool(settings.processes, decoder(settings), layout)) as pool:
-        scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.batch_wait_s)
+        scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.engine.batch_wait_s)
         try:
             conclude_here = functools.partial(conclude, model_identity=model_identity)
             yield (
@@ -68,18 +67,3 @@ def _end(scheduler: "Scheduler") -> None:
         scheduler.close(ENGINE_CLOSE_S)
     except EngineError:
         logs.get_logger().warning("the engine was left with work in hand")
-
-
-def stream_limits(settings: Settings) -> "Limits":
-    """The loop's bounds as set."""
-    from worker.stream.runner import Limits
-
-    return Limits(
-        in_flight=settings.max_in_flight,
-        read_ahead=settings.read_ahead_records,
-        read_ahead_bytes=settings.read_ahead_bytes,
-        publish_records=settings.publish_records,
-        publish_wait_s=settings.publish_wait_s,
-        rejected_share=settings.rejected_share,
-        stuck_s=settings.stuck_s,
-    )

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.kafka.log import CLOSE_LIMIT_S
+from cli.catalog import SETTINGS
 from cli.settings import Settings
 from cli.wiring.log import kafka_options
 from cli.wiring.stages import ENGINE_CLOSE_S
@@ -38,7 +39,7 @@ def environment(found: list[Document]) -> dict[str, str]:
 
 
 def test_every_variable_is_a_setting_with_a_valid_value(found: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {f"ECG_{name.upper()}" for name in Settings.model_fields}
+    names = {setting.variable for setting in SETTINGS.values()}
     assert environment(found).keys() <= names
     assert settings(found, monkeypatch).model is not None
 
@@ -96,7 +97,7 @@ def test_the_model_is_mounted_read_only_where_it_is_sought(
 
 def test_every_file_that_is_set_is_in_a_read_only_mount(found: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings(found, monkeypatch)
-    files = [value for name, value in chosen if name.endswith("_file") and isinstance(value, Path)]
+    files = [Path(value) for name, value in chosen.shown().items() if name.endswith("_file") and value is not None]
     mounts = [Path(mount["mountPath"]) for mount in worker(found)["volumeMounts"] if mount.get("readOnly")]
     for file in files:
         assert any(mount in file.parents for mount in mounts), file
@@ -111,8 +112,8 @@ def test_only_memory_can_be_written_to(found: list[Document]) -> None:
 
 def test_threads_fit_the_processor_limit(found: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings(found, monkeypatch)
-    assert chosen.threads is not None
-    assert max(chosen.threads, chosen.processes) <= int(worker(found)["resources"]["limits"]["cpu"])
+    assert chosen.engine.threads is not None
+    assert max(chosen.engine.threads, chosen.processes) <= int(worker(found)["resources"]["limits"]["cpu"])
 
 
 def test_policies_and_the_budget_select_the_worker(found: list[Document]) -> None:
@@ -135,7 +136,7 @@ def test_kafkas_port_is_open(found: list[Document], monkeypatch: pytest.MonkeyPa
 def test_production_names_its_model_and_asks_for_a_gpu(found: list[Document], monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = settings(found, monkeypatch)
     assert chosen.model_digest is not None
-    assert (chosen.provider, chosen.dtype) == ("cuda", "bfloat16")
+    assert (chosen.engine.provider, chosen.engine.dtype) == ("cuda", "bfloat16")
     assert worker(found)["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert "@sha256:" in worker(found)["image"]
-    assert chosen.kafka_security_protocol == "SASL_SSL"
+    assert chosen.kafka.security_protocol == "SASL_SSL"

@@ -16,8 +16,9 @@ import structlog
 # Every field that may be logged. None of them can hold anything of a patient's.
 ALLOWED_FIELDS: Final = frozenset({
     "assigned", "attempt", "bytes", "commit_ms", "count", "deadline_s", "digest", "error_type", "event", "findings",
-    "frames", "group", "in_flight", "level", "library", "log", "member", "model", "offset", "partition", "port",
-    "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic", "training", "version",
+    "frames", "group", "in_flight", "level", "library", "log", "member", "model", "nearest", "offset", "partition",
+    "port", "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic", "training",
+    "variable", "version",
 })  # fmt: skip
 
 # Libraries that warn about what is in their users' data, or about themselves.

@@ -1,41 +1,226 @@
-"""Flags rule the environment, the environment rules the file; wrong settings are named without their values."""
+"""Flags rule the environment, the environment rules the file; what is wrong is named as the user named it."""
 
+import json
+import os
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from cli.settings import Settings, SettingsError
+from adapters.hl7v2.oru.message import Route
+from adapters.kafka.options import KafkaOptions
+from adapters.mllp.client import RetryPolicy
+from adapters.outbound import TlsFiles
+from cli.catalog import SETTINGS, in_words
+from cli.settings import EngineSettings, Settings, SettingsError, default, purpose, stated_settings
+from worker.stream.limits import Limits
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ECG_LOG", "ECG_GROUP", "ECG_MODEL", "ECG_PROCESSES"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("ECG_")]:
+        monkeypatch.delenv(name)
 
 
-def test_flags_then_environment_then_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def problems(config: Path | None = None, *, strict: bool = False, **flags: Any) -> list[str]:
+    with pytest.raises(SettingsError) as error:
+        Settings.load(config, strict=strict, **flags)
+    return str(error.value).splitlines()
+
+
+def test_flags_then_environment_then_file_then_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ecg.toml"
     file.write_text('group = "file"\nmember = "file"\nprocesses = 3\n')
     monkeypatch.setenv("ECG_MEMBER", "environment")
     monkeypatch.setenv("ECG_GROUP", "environment")
     settings = Settings.load(file, group="flag", model=None)
     assert (settings.group, settings.member, settings.processes) == ("flag", "environment", 3)
+    assert settings.drain_s == 25
+    stated = stated_settings(file, {"group": "flag", "model": None}, strict=True)
+    assert {name: (each.origin, each.source) for name, each in stated.items()} == {
+        "group": ("flag", "--group"),
+        "member": ("environment", "ECG_MEMBER"),
+        "processes": ("file", f"processes in {file}"),
+    }
+
+
+def test_without_a_word_every_group_is_the_rooms_own_default() -> None:
+    settings = Settings.load()
+    assert (settings.kafka, settings.stream, settings.engine) == (KafkaOptions(), Limits(), EngineSettings())
+    assert settings.deliver.route == Route()
+    assert (settings.deliver.retry, settings.deliver.tls) == (RetryPolicy(), TlsFiles())
+    assert settings == Settings()
+    assert settings.shown() == {name: default(setting) for name, setting in SETTINGS.items()}
+
+
+def test_every_field_has_a_name_outside_or_is_the_rooms_own_matter() -> None:
+    inside = {
+        *(("kafka", "timeouts"), ("stream", "transaction_records"), ("deliver", "retry", "connect_s")),
+        *(("deliver", "retry", "backoff_s"), ("deliver", "retry", "longest_backoff_s")),
+    }
+    paths = {setting.path for setting in SETTINGS.values()}
+    assert len(paths) == len(SETTINGS)
+    groups = {path[:depth] for path in paths for depth in range(len(path))}
+    settings = Settings()
+    for group in groups:
+        held: Any = settings
+        for name in group:
+            held = getattr(held, name)
+        here = {(*group, each.name) for each in fields(held)}
+        assert here <= paths | inside | groups
+        assert {path for path in paths if path[:-1] == group} <= here
+
+
+# Those of Kafka depend on one another: below.
+@pytest.mark.parametrize("name", [name for name, each in SETTINGS.items() if each.path[0] != "kafka"])
+def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = SETTINGS[name]
+    special = {"model_digest": "0" * 64, "site_zone": "Europe/Berlin", "site_charset": "latin-1"}
+    choices = purpose(setting).partition("; one of ")[2].split(", ")
+    usual = default(setting)
+    value = special.get(name) or (choices[-1] if choices[0] else "1" if isinstance(usual, int | float) else "17")
+    monkeypatch.setenv(setting.variable, value)
+    shown = Settings.load(strict=True).shown()
+    assert in_words(shown.pop(name)) in (value, f"{value}.0", "iso8859-1")
+    assert shown == {other: default(each) for other, each in SETTINGS.items() if other != name}
+
+
+def test_kafkas_settings_arrive_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECG_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
+    monkeypatch.setenv("ECG_KAFKA_SASL_MECHANISM", "SCRAM-SHA-512")
+    monkeypatch.setenv("ECG_KAFKA_USERNAME", "ecg-worker")
+    monkeypatch.setenv("ECG_KAFKA_PASSWORD_FILE", "/run/secrets/password")
+    monkeypatch.setenv("ECG_ALLOW_PLAINTEXT", "1")
+    monkeypatch.setenv("ECG_KAFKA_CHECK_HOSTNAME", "false")
+    assert Settings.load().kafka == KafkaOptions(
+        "SASL_SSL", "SCRAM-SHA-512", "ecg-worker", Path("/run/secrets/password"), check_hostname=False,
+        allow_plaintext=True,
+    )  # fmt: skip
+
+
+def test_an_empty_variable_is_not_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_text('group = "file"\n')
+    for setting in SETTINGS.values():
+        monkeypatch.setenv(setting.variable, "")
+    monkeypatch.setenv("ECG_NEVER_HEARD_OF", "")
+    settings = Settings.load(file, strict=True)
+    assert settings == Settings(group="file")
+    assert settings.model is None
 
 
 @pytest.mark.parametrize(
-    ("flags", "named"),
+    ("name", "value", "said"),
     [
-        ({"provider": "tpu-secret"}, "provider"),
-        ({"site_zone": "Mars/secret"}, "site_zone"),
-        ({"site_charset": "klingon-secret"}, "site_charset"),
-        ({"processes": 0}, "processes"),
-        ({"kafka_pasword_file": "secret"}, "kafka_pasword_file"),
+        ("provider", "gpu", "'gpu' is not one of cpu, cuda"),
+        ("processes", "0", "'0' is less than 1"),
+        ("processes", "many", "'many' is no whole number"),
+        ("stuck_s", "0", "'0' is not more than 0"),
+        ("stuck_s", "soon", "'soon' is no number"),
+        ("drain_s", "-1", "'-1' is less than 0"),
+        ("drain_s", "nan", "'nan' is less than 0"),
+        ("rejected_share", "1.1", "'1.1' is more than 1"),
+        ("site_zone", "Mars/Olympus", "'Mars/Olympus' is no time zone"),
+        ("site_charset", "klingon", "'klingon' is no codec of Python's"),
+        ("model_digest", "A" * 64, f"'{'A' * 64}' is no SHA-256 in 64 small hexadecimal digits"),
+        ("allow_plaintext", "perhaps", "is neither true nor false"),
+        ("kafka_sasl_mechanism", "hunter2", "is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER"),
     ],
 )
-def test_wrong_settings_are_named_and_not_quoted(flags: dict[str, object], named: str) -> None:
-    with pytest.raises(SettingsError, match=named) as error:
-        Settings.load(**flags)  # type: ignore[arg-type] # that is the point
-    assert "secret" not in str(error.value).replace("kafka_pasword_file", "")
+def test_a_wrong_value_is_named_as_it_was_given(
+    name: str, value: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_text(f"{name} = {json.dumps(value)}\n")
+    assert problems(file) == [f"{name} in {file}: {said}"]
+    monkeypatch.setenv(SETTINGS[name].variable, value)
+    assert problems(file) == [f"{SETTINGS[name].variable}: {said}"]
+
+
+@pytest.mark.parametrize("written", ["model = 3", "group = true", "log = []", "processes = 'x'", "model = ''"])
+def test_a_value_of_another_type_is_refused(written: str, tmp_path: Path) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_text(written)
+    (said,) = problems(file)
+    assert said.startswith(f"{written.split(maxsplit=1)[0]} in {file}: ")
+
+
+def test_a_wrong_flag_is_named_by_the_flag() -> None:
+    assert problems(group="", deliver_to="") == ["--group: is empty", "--to: is empty"]
+
+
+def test_every_problem_is_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_text("procesess = 2\ndrain_s = -1\n[kafka]\nusername = 'x'\n")
+    monkeypatch.setenv("ECG_THREADS", "none")
+    monkeypatch.setenv("ECG_MODLE", "/models/ecg-r1")
+    monkeypatch.setenv("ECG_QQQQQQ", "1")
+    assert problems(file, strict=True) == [
+        f"procesess in {file}: no such setting; did you mean processes?",
+        f"kafka in {file}: no such setting; `ecg-worker settings` lists them",
+        "ECG_MODLE: no such setting; did you mean ECG_MODEL?",
+        "ECG_QQQQQQ: no such setting; `ecg-worker settings` lists them",
+        "ECG_THREADS: 'none' is no whole number",
+        f"drain_s in {file}: -1 is less than 0",
+    ]
+
+
+def test_an_unknown_variable_is_warned_of_by_a_service(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from worker.operations import logs
+
+    logs.configure("WARNING")
+    monkeypatch.setenv("ECG_KAFKA_PASSWORD", "hunter2")
+    Settings.load()
+    line = capsys.readouterr().err
+    warned = json.loads(line)
+    assert (warned["level"], warned["variable"], warned["nearest"]) == (
+        "warning", "ECG_KAFKA_PASSWORD", "ECG_KAFKA_PASSWORD_FILE",
+    )  # fmt: skip
+    assert "hunter2" not in line
+
+
+@pytest.mark.parametrize("name", ["ECG_CONFIG", "ECG_TERMINATION_LOG", "ECG_CACHE", "ECG_TEST_KAFKA", "ECGS"])
+def test_what_is_ours_and_no_setting_is_left_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "x")
+    Settings.load(strict=True)
+
+
+def test_settings_that_contradict_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECG_KAFKA_SASL_MECHANISM", "PLAIN")
+    monkeypatch.setenv("ECG_KAFKA_USERNAME", "ecg-worker")
+    (said,) = problems()
+    assert said.startswith("ECG_KAFKA_SASL_MECHANISM, ECG_KAFKA_USERNAME: PLAINTEXT uses no SASL mechanism")
+
+
+def test_the_echo_engine_takes_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECG_ENGINE", "echo")
+    said = "ECG_ENGINE, --model: the echo engine takes no model; set one or the other"
+    assert problems(model=Path("/models/ecg-r1")) == [said]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("kafka://broker:9092", "kafka://broker:9092"),
+        ("kafka://me:p/w@x@broker:9092", "kafka://***@broker:9092"),
+        ("sqlite:///data/a@b.db", "sqlite:///data/a@b.db"),
+    ],
+)
+def test_a_password_in_a_url_is_not_shown(url: str, shown: str) -> None:
+    settings = Settings.load(log=url, deliver_to=url)
+    assert (settings.shown()["log"], settings.shown()["deliver_to"]) == (shown, shown)
+
+
+def test_every_variable_of_the_manifests_is_a_setting() -> None:
+    lines = [line for file in (ROOT / "deploy").rglob("settings.env") for line in file.read_text().splitlines()]
+    names = {line.partition("=")[0] for line in lines if line and not line.startswith("#")}
+    assert len(names) > 10
+    assert names <= {setting.variable for setting in SETTINGS.values()}
 
 
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_it_calls_itself_untrained() -> None:
 
 
 def test_only_a_setting_chooses_it_and_not_beside_a_model() -> None:
-    assert Settings.load().engine == "model"
+    assert Settings.load().engine.kind == "model"
     assert Settings.load(engine="echo").model is None
     with pytest.raises(SettingsError, match="echo"):
         Settings.load(engine="echo", model="/models/ecg-r1")

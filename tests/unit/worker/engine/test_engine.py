@@ -1,5 +1,6 @@
 """The engine as its callers see it."""
 
+import inspect
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from cli.settings import EngineSettings
 from worker.engine.engine import Engine
 from worker.engine.question import Answer, Question
 from worker.engine.scheduler import Scheduler
@@ -144,3 +146,9 @@ def test_the_scheduler_gives_the_same_answers(engine: Engine) -> None:
     while (item := scheduler.take()) is not None:
         found[item[0]] = item[1]
     assert [found[number] for number in range(len(QUESTIONS))] == wanted
+
+
+def test_its_defaults_are_those_of_the_settings() -> None:
+    stated = {name: parameter.default for name, parameter in inspect.signature(Engine.load).parameters.items()}
+    usual = EngineSettings()
+    assert (stated["provider"], stated["dtype"], stated["threads"]) == (usual.provider, usual.dtype, usual.threads)

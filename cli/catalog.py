@@ -1,0 +1,174 @@
+"""Every setting that has a name outside: in a flag, as `ECG_` variable and in the TOML file.
+
+What a setting is (its type and its default) is said by the field that holds it; here stand its name, what it is for,
+and what its value has to be beyond its type.
+"""
+
+import codecs
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from pydantic import Field
+
+PREFIX: Final = "ECG_"
+
+# Groups whose fields have their own name behind the group's outside: `kafka.username` is `kafka_username`.
+_GROUPS: Final = ("kafka", "deliver")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting's name and where its value is held.
+
+    place        the field in `cli.settings.Settings`, through its groups; empty: as the name says
+    bounds       of a number, in pydantic's terms
+    check        returns the value, or raises ValueError with what it is not
+    default      the default in words where it depends on the machine
+    url          may hold a password that somebody wrote where none belongs: shown without it
+    """
+
+    name: str
+    description: str
+    place: str = ""
+    flag: str = ""
+    bounds: Any = None
+    check: Callable[[Any], Any] | None = None
+    default: str = ""
+    url: bool = False
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The fields that lead to its value."""
+        if self.place:
+            return tuple(self.place.split("."))
+        group, _, rest = self.name.partition("_")
+        return (group, rest) if group in _GROUPS else (self.name,)
+
+
+def _time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("is no time zone") from None
+    return name
+
+
+def _codec(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError("is no codec of Python's") from None
+
+
+def _digest(text: str) -> str:
+    if len(text) != 64 or set(text) - set("0123456789abcdef"):
+        raise ValueError("is no SHA-256 in 64 small hexadecimal digits")
+    return text
+
+
+_ONE: Final[Any] = Field(ge=1)
+_NOT_NEGATIVE: Final[Any] = Field(ge=0)
+_POSITIVE: Final[Any] = Field(gt=0)
+
+CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
+    "Log, model and group": (
+        Setting("log", "where records are: kafka://HOST:PORT[,HOST:PORT] or sqlite:///PATH", flag="--log", url=True,
+                default="sqlite:// and log.db in the user's data folder"),
+        Setting("model", "model directory", flag="--model"),
+        Setting("model_digest", "digest of the one bundle that may be served; not set: any", check=_digest),
+        Setting("group", "consumer group of `run`", flag="--group"),
+        Setting("member", "stable name of this process within its group", default="the machine's host name"),
+        Setting("inbound_topic", "ECGs come in here"),
+        Setting("findings_topic", "findings go here"),
+        Setting("rejections_topic", "what cannot be read goes here, with a code"),
+        Setting("audit_topic", "`replay` writes here"),
+    ),
+    "Site": (
+        Setting("site_zone", "time zone of local times in messages", check=_time_zone),
+        Setting("site_charset", "Python codec of HL7 text without MSH-18", check=_codec),
+    ),
+    "Engine": (
+        Setting("engine", "echo: made-up answers without a model, for trying out delivery; every finding says so",
+                "engine.kind"),
+        Setting("provider", "where the model runs", "engine.provider"),
+        Setting("dtype", "number type of the language model", "engine.dtype"),
+        Setting("threads", "CPU threads of the engine; not set: all cores", "engine.threads", bounds=_ONE),
+        Setting("batch_wait_s", "how long the oldest question waits for a fuller batch", "engine.batch_wait_s",
+                bounds=_NOT_NEGATIVE),
+        Setting("echo_slots", "questions that the echo engine answers as one batch", "engine.echo_slots", bounds=_ONE),
+        Setting("echo_batch_s", "time that the echo engine takes for a batch", "engine.echo_batch_s",
+                bounds=_NOT_NEGATIVE),
+        Setting("echo_question_s", "and for each question in it", "engine.echo_question_s", bounds=_NOT_NEGATIVE),
+    ),
+    "The worker's loop": (
+        Setting("processes", "processes that decode, measure and render", bounds=_ONE),
+        Setting("max_in_flight", "records begun and not finished", "stream.in_flight", bounds=_ONE),
+        Setting("read_ahead_records", "records read and not committed, among which STAT ones are found",
+                "stream.read_ahead", bounds=_ONE),
+        Setting("read_ahead_bytes", "their payloads together", "stream.read_ahead_bytes", bounds=_ONE),
+        Setting("publish_records", "results that make a transaction due; one STAT result does",
+                "stream.publish_records", bounds=_ONE),
+        Setting("publish_wait_s", "age of the oldest result that makes a transaction due", "stream.publish_wait_s",
+                bounds=_NOT_NEGATIVE),
+        Setting("rejected_share", "a worker ends if more of its last results were rejections; 1: never",
+                "stream.rejected_share", bounds=Field(gt=0, le=1)),
+        Setting("stuck_s",
+                "a worker ends if a partition, a transaction or a preparation stands still for so long",
+                "stream.stuck_s", bounds=_POSITIVE),
+    ),
+    "The process": (
+        Setting("drain_s", "how long SIGTERM may take, from the signal to the exit", bounds=_NOT_NEGATIVE),
+        Setting("health_port", "probes and metrics are served here; 0: any free port; not set: nowhere",
+                bounds=Field(ge=0, le=65535)),
+        Setting("log_level", "what `run` and `deliver` log"),
+    ),
+    "Delivery": (
+        Setting("deliver_to", "where flagged findings go: mllp://HOST:PORT or mllps://HOST:PORT", flag="--to",
+                url=True),
+        Setting("deliver_group", "consumer group of `deliver`", flag="--group"),
+        Setting("delivery_rejections_topic", "what a receiver did not take over goes here", "deliver.rejections_topic"),
+        Setting("deliver_sending_facility", "MSH-4", "deliver.route.sending_facility"),
+        Setting("deliver_receiving_application", "MSH-5", "deliver.route.receiving_application"),
+        Setting("deliver_receiving_facility", "MSH-6", "deliver.route.receiving_facility"),
+        Setting("deliver_processing_id", "MSH-11; T for any model not trained", "deliver.route.processing_id"),
+        Setting("deliver_ack_s", "how long an acknowledgement is waited for", "deliver.retry.ack_s", bounds=_POSITIVE),
+        Setting("deliver_sends", "how often one finding is sent at most", "deliver.retry.max_sends", bounds=_ONE),
+        Setting("deliver_total_s", "how long one finding is tried, waiting included", "deliver.retry.total_s",
+                bounds=_POSITIVE),
+        Setting("deliver_ca_file", "whom mllps:// trusts; not set: whom this machine trusts", "deliver.tls.ca"),
+        Setting("deliver_certificate_file", "who we are if the receiver asks", "deliver.tls.certificate"),
+        Setting("deliver_key_file", "the certificate's key", "deliver.tls.key"),
+    ),
+    "Kafka": (
+        Setting("kafka_security_protocol", "how brokers are reached"),
+        Setting("kafka_sasl_mechanism", "how we log in, with SASL_PLAINTEXT and SASL_SSL"),
+        Setting("kafka_username", "user name for PLAIN and SCRAM"),
+        Setting("kafka_password_file", "file with the password for them, read for each client"),
+        Setting("kafka_token_file", "file with the bearer token for OAUTHBEARER, read for each connection"),
+        Setting("kafka_ca_file", "whom TLS trusts"),
+        Setting("kafka_certificate_file", "client certificate, if brokers ask for one"),
+        Setting("kafka_key_file", "the certificate's key"),
+        Setting("kafka_check_hostname", "whether the brokers' certificates must name their hosts"),
+        Setting("allow_plaintext", "reach brokers on other machines without TLS, or without the check of their names",
+                "kafka.allow_plaintext"),
+        Setting("kafka_static_member", "keep partitions through a restart (group.instance.id)"),
+    ),
+}  # fmt: skip
+
+SETTINGS: Final[Mapping[str, Setting]] = {each.name: each for rows in CATALOG.values() for each in rows}
+
+
+def in_words(value: Any) -> str:
+    """A setting's value as it would be written, or what its absence is called."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) or "empty"

@@ -1,0 +1,69 @@
+"""`ecg-worker settings` says what can be set, what it is and who said so, with nothing but itself."""
+
+from pathlib import Path
+
+import pytest
+
+from cli.catalog import SETTINGS
+from tests.cli.command import lines, run
+
+
+def test_every_origin_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_text('group = "file"\nmember = "file"\nprocesses = 3\n')
+    done = run("settings", "--json", "--group", "flag", "--config", file, ECG_MEMBER="environment", ECG_MODEL="",
+               ECG_LOG="kafka://me:hunter2@broker:9092")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    told = {line["name"]: line for line in lines(done)}
+    assert list(told) == list(SETTINGS)
+    assert told["group"] == {
+        "name": "group", "variable": "ECG_GROUP", "key": "group", "flag": "--group", "default": "ecg-r1-worker",
+        "value": "flag", "origin": "flag", "description": "consumer group of `run`",
+    }  # fmt: skip
+    assert (told["member"]["value"], told["member"]["origin"]) == ("environment", "environment")
+    assert (told["processes"]["value"], told["processes"]["origin"]) == (3, "file")
+    assert (told["model"]["value"], told["model"]["origin"]) == (None, "default")
+    assert (told["max_in_flight"]["value"], told["max_in_flight"]["origin"]) == (64, "default")
+    assert told["log"]["value"] == "kafka://***@broker:9092"
+    assert "hunter2" not in done.stdout
+
+
+def test_for_a_person_it_is_a_table() -> None:
+    done = run("settings", ECG_GROUP="[red]x[/red]")
+    assert (done.returncode, done.stderr) == (0, "")
+    for setting in SETTINGS.values():
+        assert setting.name in done.stdout
+        assert setting.variable in done.stdout
+    assert "[red]x[/red]" in done.stdout
+
+
+def test_the_settings_file_can_be_named_by_a_variable(tmp_path: Path) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_text("processes = 3\n")
+    told = {line["name"]: line["origin"] for line in lines(run("settings", "--json", ECG_CONFIG=file))}
+    assert told["processes"] == "file"
+    assert run("settings", "--json", ECG_CONFIG="").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["settings", "check"])
+def test_an_unknown_variable_is_refused_with_the_nearest_name(command: str) -> None:
+    done = run(command, ECG_MODLE="x", ECG_PROVIDER="gpu")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines() == [
+        "ecg-worker: ECG_MODLE: no such setting; did you mean ECG_MODEL?",
+        "ecg-worker: ECG_PROVIDER: 'gpu' is not one of cpu, cuda",
+    ]
+
+
+def test_a_service_warns_of_it_and_goes_on(tmp_path: Path) -> None:
+    done = run("read", "ecg.findings", ECG_MODLE="x", ECG_LOG=f"sqlite://{tmp_path}/log.db")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert '"nearest": "ECG_MODEL"' in done.stderr
+
+
+def test_an_unknown_key_of_the_file_is_refused_by_all(tmp_path: Path) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_text("procesess = 3\n")
+    done = run("read", "ecg.findings", "--config", file, ECG_LOG=f"sqlite://{tmp_path}/log.db")
+    assert done.returncode == 2
+    assert done.stderr == f"ecg-worker: procesess in {file}: no such setting; did you mean processes?\n"
