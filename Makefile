@@ -10,7 +10,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers check format schemas lock manifests image-check demo-model demo-tables bench-quick faults-quick faults soak clean
+.PHONY: help setup demo test lint types layers check format schemas docs lock manifests image-check demo-model demo-tables bench-quick faults-quick faults soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,9 @@ format: setup ## bring the code into the house style
 
 schemas: setup ## write schemas/json/ and the tables in docs/ anew
 	$(BIN)/python -m schemas.publish
+
+docs: setup ## write docs/settings.md anew
+	$(BIN)/python -m cli.settings_page
 
 lock: setup ## resolve the exact versions of all packages anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from cli import settings_page
 from worker.verdict import assessment, screening
 from worker.waveform import quality
 
@@ -22,3 +23,7 @@ def test_every_note_of_a_decoder_is_explained() -> None:
     stated = set(re.findall(r'problem="([a-z0-9_]+)"', code))
     assert len(stated) > 5
     assert {f"`{problem}`" for problem in stated} <= set(re.findall(r"`[a-z0-9_]+`", page))
+
+
+def test_the_page_of_settings_is_current() -> None:
+    assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page(), "run: make docs"
