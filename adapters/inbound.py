@@ -11,12 +11,10 @@ from adapters.dicom.priority import peek_dicom
 from adapters.hl7v2.decode import decode_hl7v2, looks_like_hl7v2
 from adapters.hl7v2.priority import peek_hl7v2
 from adapters.log import Headers
+from adapters.log_limits import MAX_VALUE_BYTES
 from adapters.recording.site import SiteDefaults
 from schemas.ecg import Ecg, Priority
 from schemas.rejection import Reason, Rejected
-
-# A 12-lead ECG of 30 s at 1000 Hz is 720 KB as DICOM and about 2 MB as HL7 text; a PDF beside it adds a few.
-MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
 
 PRIORITY_HEADER: Final = "ecg-priority"
 _STATED: Final[dict[bytes, Priority]] = {b"STAT": "stat", b"ASAP": "asap", b"ROUTINE": "routine"}
@@ -26,7 +24,7 @@ def decode(payload: bytes, site: SiteDefaults) -> Ecg:
     """Decode a record. Raises Rejected, and nothing else, if it is no ECG that can be read safely."""
     if not payload:
         raise Rejected(Reason.PAYLOAD_EMPTY, stage="payload")
-    if len(payload) > MAX_PAYLOAD_BYTES:
+    if len(payload) > MAX_VALUE_BYTES:
         raise Rejected(Reason.PAYLOAD_TOO_LARGE, stage="payload")
     try:
         return _decode(payload, site)

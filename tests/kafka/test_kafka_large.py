@@ -6,7 +6,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import MessageSizeTooLargeError
 
-from adapters.inbound import MAX_PAYLOAD_BYTES, decode
+from adapters.inbound import decode
 from adapters.log import LogError, Message
 from adapters.log_limits import MAX_VALUE_BYTES
 from adapters.open_log import open_log
@@ -20,7 +20,7 @@ from worker.pipeline import prepare
 
 pytestmark = pytest.mark.kafka
 
-FAR_TOO_LARGE = MAX_PAYLOAD_BYTES + 4 * 1024 * 1024
+FAR_TOO_LARGE = MAX_VALUE_BYTES + 4 * 1024 * 1024
 
 
 def _decode(payload: bytes) -> Ecg:

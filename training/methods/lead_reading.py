@@ -16,6 +16,7 @@ from training.data.example import Example
 from training.data.reasoning import PATTERNS, READ_LEADS, t_waves
 from worker.model.bundle import Grid
 from worker.picture.layout import Layout, cells
+from worker.waveform.measure import INVERSION_MV
 
 STATES: Final = ("upright", "flat", "inverted", "deeply inverted", "biphasic", "unreadable")
 _ENTITIES: Final = tuple(PATTERNS)
@@ -149,7 +150,7 @@ def _values(lead: LeadMeasurements | None) -> list[float | None]:
 
 def _symmetric(lead: LeadMeasurements | None) -> float:
     """Log of the ratio of the halves, where the T wave is inverted."""
-    if lead is None or lead.t_symmetry is None or lead.t_mv is None or lead.t_mv > -0.1:
+    if lead is None or lead.t_symmetry is None or lead.t_mv is None or lead.t_mv > INVERSION_MV:
         return float("nan")
     return float(torch.tensor(lead.t_symmetry).log().clamp(-1, 1))
 

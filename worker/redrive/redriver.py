@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from pydantic import ValidationError
 
 from adapters.log import Log, LogError, Message, Position, PublishFailed, Record, TopicPartition
+from adapters.log_limits import MAX_VALUE_BYTES
 from schemas.codes import Code
 from schemas.finding import RecordRef, Redrive
 from schemas.rejection import Reason, Rejection
@@ -29,7 +30,7 @@ MAX_REDRIVES: Final = 3
 
 # One transaction: few enough records and bytes to be written well within its time limit, and held in memory at once.
 STEP_RECORDS: Final = 100
-STEP_BYTES: Final = 16 * 1024 * 1024
+STEP_BYTES: Final = MAX_VALUE_BYTES
 
 # A failed transaction is followed by another pass from the committed positions, so often in one run.
 PASSES: Final = 5

@@ -15,8 +15,8 @@ from typing import Final
 
 from adapters.log import Position, Record, TopicPartition
 
-# The log keeps 4096 bytes with a position (`adapters/log_limits.py`). So many bits, if they do not
-# deflate at all, take 4027 characters of them.
+# So many bits, if they do not deflate at all, take 4027 characters of the `MAX_METADATA_BYTES` that the log keeps with
+# a position.
 MAX_SPAN: Final = 24_000
 # Reading pauses this long before: what one poll brings has room still.
 _FULL_SPAN: Final = 20_000

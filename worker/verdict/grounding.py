@@ -4,10 +4,10 @@ from typing import Final
 
 from schemas.finding import Claim, Measurements, Reasoning
 from worker.verdict.claims import Direction, StatedClaim, interpret
+from worker.waveform.measure import INVERSION_MV
 
 # AHA/ACCF/HRS 2009 IV: inverted from -0.1 mV on, flat in between, upright from +0.1 mV on. A claim is contradicted only
 # beyond half a class more, which covers the reading error of a 25 mm/s print (1 mm is 0.1 mV) and of the measurement.
-INVERTED_MV: Final = -0.1
 TOLERANCE_MV: Final = 0.05
 
 
@@ -42,10 +42,10 @@ def _check(claim: StatedClaim, measurements: Measurements) -> Claim:
 def _holds(stated: Direction, t_mv: float) -> bool:
     match stated:
         case "inverted":
-            return t_mv <= INVERTED_MV + TOLERANCE_MV
+            return t_mv <= INVERSION_MV + TOLERANCE_MV
         case "not_inverted":
-            return t_mv > INVERTED_MV - TOLERANCE_MV
+            return t_mv > INVERSION_MV - TOLERANCE_MV
         case "flat":
-            return abs(t_mv) <= -INVERTED_MV + TOLERANCE_MV
+            return abs(t_mv) <= -INVERSION_MV + TOLERANCE_MV
         case "upright":
-            return t_mv >= -INVERTED_MV - 2 * TOLERANCE_MV
+            return t_mv >= -INVERSION_MV - 2 * TOLERANCE_MV

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydicom.data import get_testdata_file
 
 from adapters import inbound
-from adapters.inbound import MAX_PAYLOAD_BYTES, decode
+from adapters.inbound import decode
+from adapters.log_limits import MAX_VALUE_BYTES
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected
 from simulator.edits import real_ecg
@@ -94,7 +95,7 @@ def test_an_empty_record_is_rejected() -> None:
 
 
 def test_a_record_beyond_the_limit_is_rejected_unread() -> None:
-    rejected = outcome(message().encode().ljust(MAX_PAYLOAD_BYTES + 1, b"\r"))
+    rejected = outcome(message().encode().ljust(MAX_VALUE_BYTES + 1, b"\r"))
     assert isinstance(rejected, Rejected)
     assert (rejected.reason, rejected.stage) == (Reason.PAYLOAD_TOO_LARGE, "payload")
     assert isinstance(outcome(message().encode().ljust(200_000, b"\r")), Ecg)
