@@ -56,7 +56,10 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
     from worker.operations.gc_policy import freeze_loaded
     from worker.operations.health import Health, HealthServer
     from worker.operations.watchdog import Watchdog
+    from worker.stream.breaker import Breaker
     from worker.stream.runner import Runner
+    from worker.stream.session import Session
+    from worker.stream.stall import StallDetector
 
     log = logs.get_logger()
     with ExitStack() as open_parts:
@@ -76,12 +79,13 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         member = opened.join(settings.group, [settings.inbound_topic], settings.member)
         open_parts.callback(lambda: member.close(stop.deadline))
         log.info("joined", group=settings.group, member=settings.member)
-        runner = Runner(member, stages, stream_limits(settings))
-        health = Health(runner.progress, lambda: scheduler.stalled_s)
+        limits = stream_limits(settings)
+        session = Session(member, StallDetector(limits.stuck_s))
+        health = Health(session.progress, lambda: scheduler.stalled_s)
         open_parts.enter_context(closing(Watchdog(health.stalled)))
         if server is not None:
             server.started(health)
         open_parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
         freeze_loaded()
-        runner.run(stop, idle_exit_s)
-        log.info("stopped", count=runner.progress.committed)
+        Runner(session, stages, Breaker(limits.rejected_share), limits).run(stop, idle_exit_s)
+        log.info("stopped", count=session.progress.committed)

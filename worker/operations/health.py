@@ -23,7 +23,7 @@ ENGINE_STALLED_S: Final = 120.0
 
 
 @dataclass(slots=True)
-class Progress:
+class LoopProgress:
     """What the loop tells of itself at every turn. Written by one thread, read by others: single assignments only."""
 
     assigned_partitions: int = 0
@@ -38,7 +38,7 @@ class Progress:
 class Health:
     """The answers to the three questions. `engine_stalled_s` is how long the engine has been in one piece of work."""
 
-    progress: Progress
+    progress: LoopProgress
     engine_stalled_s: Callable[[], float]
     clock: Callable[[], float] = time.monotonic
 

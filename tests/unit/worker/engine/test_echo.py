@@ -78,12 +78,12 @@ def test_only_a_setting_chooses_it_and_not_beside_a_model() -> None:
 def test_running_it_loads_no_model_library() -> None:
     loaded = """
 import sys
-from cli.wiring.model import load_configured_engine, model_identity
+from cli.wiring.model import identify_model, load_configured_engine
 from cli.wiring.stages import running_stages
 from cli.settings import Settings
 settings = Settings.load(engine="echo")
 engine = load_configured_engine(settings)
-with running_stages(engine, model_identity(engine), settings):
+with running_stages(engine, identify_model(engine), settings):
     import worker.stream.runner, worker.operations.health
     print(sorted({"torch", "transformers", "onnxruntime"} & set(sys.modules)))
 """

@@ -8,15 +8,15 @@ from contextlib import closing
 
 import pytest
 
-from worker.operations.health import ENGINE_STALLED_S, LOOP_STALLED_S, Health, HealthServer, Progress
+from worker.operations.health import ENGINE_STALLED_S, LOOP_STALLED_S, Health, HealthServer, LoopProgress
 
 
-def health(progress: Progress, *, now: float = 0.0, stalled_s: float = 0.0) -> Health:
+def health(progress: LoopProgress, *, now: float = 0.0, stalled_s: float = 0.0) -> Health:
     return Health(progress, lambda: stalled_s, lambda: now)
 
 
-def working() -> Progress:
-    return Progress(assigned_partitions=3, turned_at=0.0)
+def working() -> LoopProgress:
+    return LoopProgress(assigned_partitions=3, turned_at=0.0)
 
 
 def test_a_worker_with_partitions_is_ready() -> None:
@@ -24,7 +24,7 @@ def test_a_worker_with_partitions_is_ready() -> None:
 
 
 def test_without_partitions_or_while_draining_it_is_alive_but_not_ready() -> None:
-    for progress in (Progress(turned_at=0.0), Progress(assigned_partitions=3, draining=True, turned_at=0.0)):
+    for progress in (LoopProgress(turned_at=0.0), LoopProgress(assigned_partitions=3, draining=True, turned_at=0.0)):
         assert health(progress).alive
         assert not health(progress).ready
 
@@ -55,7 +55,7 @@ def get(server: HealthServer, path: str) -> tuple[int, bytes]:
 
 def test_probes_answer_over_http(server: HealthServer) -> None:
     assert [get(server, path)[0] for path in ("/livez", "/startupz", "/readyz")] == [200, 503, 503]
-    progress = Progress(committed=7)
+    progress = LoopProgress(committed=7)
     server.started(Health(progress, lambda: 0.0))
     assert [get(server, path)[0] for path in ("/livez", "/startupz", "/readyz")] == [200, 200, 503]
     progress.assigned_partitions = 1

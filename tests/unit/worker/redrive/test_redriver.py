@@ -18,6 +18,7 @@ from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
 from worker.redrive.redriver import MAX_REDRIVES, RedriveOutcome, RedrivePlan, Redriver, Refusal
 from worker.redrive_headers import read_redrive
 from worker.stream.envelope import result_message
+from worker.stream.session import PUBLISH_ATTEMPTS
 
 INBOUND, REJECTIONS, GROUP = "ecg.inbound", "ecg.rejections", "g-redrive"
 TP, AT = TopicPartition(INBOUND, 0), TopicPartition(REJECTIONS, 0)
@@ -189,7 +190,7 @@ def test_after_a_failed_transaction_the_committed_positions_say_what_is_done(
 ) -> None:
     rejected(log, *[UNKNOWN] * 7)
     monkeypatch.setattr(redriving, "STEP_RECORDS", 3)
-    monkeypatch.setattr(Unlucky, "failures", redriving.PASSES - 1)
+    monkeypatch.setattr(Unlucky, "failures", PUBLISH_ATTEMPTS - 1)
     monkeypatch.setattr(Unlucky, "late", late)
     assert sorted(offsets(redrive(log, start=1))) == [1, 2, 3, 4, 5, 6]
     marks = [mark for record in records(log, TP) if (mark := read_redrive(record))]
@@ -199,7 +200,7 @@ def test_after_a_failed_transaction_the_committed_positions_say_what_is_done(
 
 def test_transactions_that_keep_failing_end_the_run(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     rejected(log, UNKNOWN)
-    monkeypatch.setattr(Unlucky, "failures", redriving.PASSES)
+    monkeypatch.setattr(Unlucky, "failures", PUBLISH_ATTEMPTS)
     with pytest.raises(PublishFailed):
         redrive(log)
     assert offsets(redrive(log)) == [0]
