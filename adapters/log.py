@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from adapters.deadline import Deadline
+from schemas.errors import WorkerError
 
 Headers = tuple[tuple[str, bytes], ...]
 
@@ -74,7 +75,7 @@ class Polled:
     assigned: Mapping[TopicPartition, Position | None] = field(default_factory=dict)
 
 
-class LogError(Exception):
+class LogError(WorkerError):
     """The log cannot do what was asked. Messages name topics, partitions and error kinds, never record content."""
 
 

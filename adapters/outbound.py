@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 from adapters.hl7v2.oru.message import Route, build_oru, control_id
 from adapters.mllp.client import MllpClient, Patience
+from schemas.errors import WorkerError
 from schemas.finding import Finding
 
 _FORM: Final = "a receiver's URL is mllp://HOST:PORT, or mllps://HOST:PORT for TLS"
 
 
-class ReceiverError(Exception):
+class ReceiverError(WorkerError):
     """The receiver's URL or its TLS files are of no use; the message says which, without their content."""
 
 

@@ -14,9 +14,13 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.errors import WorkerError
 
-class SettingsError(Exception):
-    """The settings are wrong; the message names them, one a line, without their values."""
+
+class SettingsError(WorkerError):
+    """The settings are wrong; the message names them, without their values."""
+
+    exit_code = 2
 
 
 def data_directory() -> Path:

@@ -7,13 +7,15 @@ rejections, one by one and quite correctly. Then it is better that nobody commit
 from collections import deque
 from typing import Final
 
+from schemas.errors import WorkerError
+
 # How many of the last results are looked at, and how few say nothing yet. With 1 % of records bad by chance, half of 50
 # being bad is beyond any luck.
 WINDOW: Final = 200
 LEAST: Final = 50
 
 
-class TooManyRejections(Exception):
+class TooManyRejections(WorkerError):
     """More of the last results were rejections than the settings allow."""
 
 

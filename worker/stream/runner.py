@@ -24,7 +24,7 @@ from worker.stream.breaker import Breaker
 from worker.stream.envelope import seal
 from worker.stream.ledger import Ledger
 from worker.stream.stages import Stages, Work, Workshop
-from worker.stream.stall import ProgressWatch
+from worker.stream.stall import StallDetector
 from worker.stream.stop import Stop
 
 log = get_logger()
@@ -71,7 +71,7 @@ class Runner:
         self._ledger = Ledger()
         self._workshop = Workshop(stages, limits.in_flight)
         self._breaker = Breaker(limits.rejected_share)
-        self._watch = ProgressWatch(limits.stuck_s)
+        self._watch = StallDetector(limits.stuck_s)
         self._paused: frozenset[TopicPartition] = frozenset()
         self._finished: list[Work] = []
         self._publishing: tuple[list[Work], Future[float]] | None = None
@@ -245,7 +245,7 @@ class Runner:
         if not self._watch.due:
             return
         reading = {p: ledger.next for p, ledger in self._ledger.partitions.items() if p not in self._paused}
-        self._watch.look(
+        self._watch.check(
             reading,
             self._member.behind(),
             committed=self.progress.committed,

@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from adapters.log import TopicPartition
+from schemas.errors import WorkerError
 
 # Whether there is more to read is a question to the log, so it is not asked at every turn of the loop.
 LOOK_EVERY_S: Final = 15.0
 
 
-class Stuck(Exception):
+class Stalled(WorkerError):
     """Something has not moved for too long."""
 
 
-class ProgressWatch:
+class StallDetector:
     """Compares how far everything has come with how far it had come before."""
 
     def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +35,7 @@ class ProgressWatch:
         """Whether it is time to look again."""
         return self._clock() - self._looked_at >= LOOK_EVERY_S
 
-    def look(
+    def check(
         self,
         reading: Mapping[TopicPartition, int],
         behind: Mapping[TopicPartition, int],
@@ -43,7 +44,7 @@ class ProgressWatch:
         results: int,
         preparing_since: float | None,
     ) -> None:
-        """Raises Stuck.
+        """Raises Stalled.
 
         `reading` says where each partition that is not paused is read next, `behind` how much of it is left, where that
         is known; `results` how many wait to be committed, `committed` how many were; `preparing_since` since when the
@@ -64,4 +65,6 @@ class ProgressWatch:
 
     def _judge(self, since: float, what: str) -> None:
         if self._looked_at - since >= self._limit_s:
-            raise Stuck(f"{what}, for {self._looked_at - since:.0f} s")
+            raise Stalled(
+                f"{what}, for {self._looked_at - since:.0f} s; start the worker again, it goes on from what is committed"
+            )

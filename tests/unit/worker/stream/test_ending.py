@@ -12,7 +12,7 @@ import pytest
 from adapters.log import TopicPartition
 from worker.operations.watchdog import Watchdog
 from worker.stream.breaker import LEAST, WINDOW, Breaker, TooManyRejections
-from worker.stream.stall import ProgressWatch, Stuck
+from worker.stream.stall import StallDetector, Stalled
 from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)
@@ -66,40 +66,40 @@ def clock() -> Clock:
     return Clock()
 
 
-def look(watch: ProgressWatch, clock: Clock, at: int = 5, behind: int = 0, **more: Any) -> None:
+def look(watch: StallDetector, clock: Clock, at: int = 5, behind: int = 0, **more: Any) -> None:
     clock.now += 20
     assert watch.due
-    watch.look({TP: at}, {TP: behind}, **{"committed": 0, "results": 0, "preparing_since": None, **more})
+    watch.check({TP: at}, {TP: behind}, **{"committed": 0, "results": 0, "preparing_since": None, **more})
     assert not watch.due
 
 
 def test_a_partition_that_brings_nothing_though_there_is_more_is_stuck(clock: Clock) -> None:
-    watch = ProgressWatch(60, clock)
+    watch = StallDetector(60, clock)
     for _ in range(3):
         look(watch, clock, behind=7)
-    with pytest.raises(Stuck, match="inbound/0 brings no records, though there are some, for 60 s"):
+    with pytest.raises(Stalled, match="inbound/0 brings no records, though there are some, for 60 s"):
         look(watch, clock, behind=7)
 
 
 def test_results_that_cannot_be_committed_are_noticed(clock: Clock) -> None:
-    watch = ProgressWatch(60, clock)
+    watch = StallDetector(60, clock)
     look(watch, clock, committed=3)
     for _ in range(2):
         look(watch, clock, committed=3, results=2)
-    with pytest.raises(Stuck, match="nothing is committed"):
+    with pytest.raises(Stalled, match="nothing is committed"):
         look(watch, clock, committed=3, results=2)
 
 
 def test_a_record_that_stays_in_preparation_is_noticed(clock: Clock) -> None:
-    watch = ProgressWatch(60, clock)
+    watch = StallDetector(60, clock)
     for _ in range(3):
         look(watch, clock, preparing_since=0.5)
-    with pytest.raises(Stuck, match="being prepared"):
+    with pytest.raises(Stalled, match="being prepared"):
         look(watch, clock, preparing_since=0.5)
 
 
 def test_what_moves_or_has_nothing_to_do_is_not_stuck(clock: Clock) -> None:
-    watch = ProgressWatch(60, clock)
+    watch = StallDetector(60, clock)
     for turn in range(20):
         look(watch, clock, at=turn, behind=1000, committed=turn, results=9, preparing_since=clock.now)
     for _ in range(20):
@@ -107,10 +107,10 @@ def test_what_moves_or_has_nothing_to_do_is_not_stuck(clock: Clock) -> None:
 
 
 def test_records_that_wait_for_a_slow_engine_are_not_stuck(clock: Clock) -> None:
-    watch = ProgressWatch(60, clock)
+    watch = StallDetector(60, clock)
     for _ in range(20):  # everything was read ahead and is paused
         clock.now += 20
-        watch.look({}, {TP: 1000}, committed=0, results=0, preparing_since=None)
+        watch.check({}, {TP: 1000}, committed=0, results=0, preparing_since=None)
 
 
 def test_the_watchdog_says_what_stalled_and_ends_the_process() -> None:

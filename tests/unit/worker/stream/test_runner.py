@@ -24,7 +24,7 @@ from worker.stream.breaker import TooManyRejections
 from worker.stream.ledger import PartitionLedger
 from worker.stream.runner import Limits, Runner
 from worker.stream.stages import Stages
-from worker.stream.stall import Stuck
+from worker.stream.stall import Stalled
 from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)
@@ -363,5 +363,5 @@ def test_a_partition_that_stands_still_ends_the_loop(monkeypatch: pytest.MonkeyP
     stop = Stop(grace_s=8)
     member = ScriptedMember([Polled(assigned={TP: None})], Stop(8))
     member.behind = lambda: {TP: 9}  # type: ignore[method-assign]
-    with pytest.raises(Stuck):
+    with pytest.raises(Stalled):
         Runner(member, stages(), replace(QUICK, stuck_s=0.1)).run(stop)
