@@ -1,7 +1,6 @@
 """The command that brings flagged findings to the EHR."""
 
 import signal
-import sys
 import threading
 from contextlib import ExitStack, closing
 from typing import Annotated
@@ -9,7 +8,6 @@ from typing import Annotated
 import typer
 
 from adapters.hl7v2.oru.message import Route
-from adapters.log import LogError
 from adapters.mllp.client import Patience
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
 from cli import options
@@ -46,13 +44,8 @@ def deliver(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        _serve(settings, _receiver(settings), stop, idle_exit)
-    except (LogError, SettingsError):
-        raise
-    except Exception:  # noqa: BLE001 - crash-only: the process ends and says so; the committed positions are right
-        logs.get_logger().exception("deliverer ended by an error")
-        sys.exit(1)
+    # Crash-only: whatever comes out of here ends the process, which says so; the committed positions are right.
+    _serve(settings, _receiver(settings), stop, idle_exit)
 
 
 def _receiver(settings: Settings) -> MllpReceiver:

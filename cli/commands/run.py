@@ -2,7 +2,6 @@
 
 import functools
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ import typer
 
 from adapters.kafka.member import transactional_id
 from adapters.log import Fenced, Log, LogError
-from cli import options, output
+from cli import failure, options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring import stages as wiring
 from worker.model.errors import BundleError, EngineError
@@ -41,14 +40,8 @@ def run(
     stop = Stop(settings.drain_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, functools.partial(_stop, stop))
-    try:
-        _serve(settings, stop, idle_exit)
-    except Exception as error:
-        # Crash-only: whatever this is, the process ends and says so; the ledger makes the restart right.
-        logs.get_logger().exception("worker ended by an error")
-        if isinstance(error, BundleError | EngineError | LogError):
-            raise
-        sys.exit(1)
+    # Crash-only: whatever comes out of here ends the process, which says so; the ledger makes the restart right.
+    _serve(settings, stop, idle_exit)
 
 
 def _stop(stop: Stop, number: int, _: FrameType | None) -> None:
@@ -82,7 +75,7 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         log.info("joined", group=settings.group, member=settings.member)
         runner = Runner(member, stages, wiring.limits(settings))
         health = Health(runner.progress, lambda: scheduler.stalled_s)
-        open_parts.enter_context(closing(Watchdog(health.stalled)))
+        open_parts.enter_context(closing(Watchdog(health.stalled, failure.end_stalled)))
         if server is not None:
             server.started(health)
         open_parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
