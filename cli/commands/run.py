@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from adapters.kafka.member import transactional_id
-from adapters.log import Fenced, Log, LogError
+from adapters.log import Log, LogError
 from cli import failure, options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring import stages as wiring
-from worker.model.errors import BundleError, EngineError
+from schemas.errors import WorkerError
 from worker.operations import logs
 from worker.stream.stop import Stop
 
@@ -101,24 +101,38 @@ def check(
     """
     settings = Settings.load(log=log, model=model, group=group, config=config)
     output.emit_json(settings.shown())
-    checks: dict[str, Callable[[], str]] = {
-        "checksums": _check_checksums,
-        "log": functools.partial(_check_log, settings, create_topics),
-        "rights": functools.partial(_check_rights, settings),
-        "transactions": functools.partial(_check_transactions, settings),
-        "model": functools.partial(_check_model, settings),
-    }
-    passed = [_report(name, examine) for name, examine in checks.items()]
+    passed = [
+        _report("checksums", _check_checksums),
+        _report_on_log(settings, create_topics),
+        _report("model", functools.partial(_check_model, settings)),
+    ]
     raise typer.Exit(int(not all(passed)))
 
 
 def _report(name: str, examine: Callable[[], str]) -> bool:
     try:
         output.tell(f"ok    {name}: {examine()}")
-    except (BundleError, EngineError, LogError, SettingsError, Fenced) as error:
+    except WorkerError as error:
         output.tell(f"FAIL  {name}: {error}")
         return False
     return True
+
+
+def _report_on_log(settings: Settings, create_topics: bool) -> bool:
+    """The checks that need the log; one that cannot be opened is said once."""
+    with ExitStack() as parts:
+        try:
+            log = parts.enter_context(wiring.opened_log(settings))
+        except WorkerError as error:
+            output.tell(f"FAIL  log: {error}")
+            output.tell("skip  rights, transactions: the log cannot be reached")
+            return False
+        checks: dict[str, Callable[[], str]] = {
+            "log": functools.partial(_check_log, log, settings, create_topics),
+            "rights": functools.partial(_check_rights, settings),
+            "transactions": functools.partial(_check_transactions, settings),
+        }
+        return all([_report(name, examine) for name, examine in checks.items()])
 
 
 def _check_checksums() -> str:
@@ -127,12 +141,11 @@ def _check_checksums() -> str:
     return "crc32c is compiled"
 
 
-def _check_log(settings: Settings, create_topics: bool) -> str:
-    with wiring.opened_log(settings) as log:
-        if create_topics:
-            log.create_topics(wiring.topics(settings))
-        wiring.require_topics(log, *_topics(settings))
-        return ", ".join(f"{topic} {_extent(log, topic)}" for topic in _topics(settings))
+def _check_log(log: Log, settings: Settings, create_topics: bool) -> str:
+    if create_topics:
+        log.create_topics(wiring.topics(settings))
+    wiring.require_topics(log, *_topics(settings))
+    return ", ".join(f"{topic} {_extent(log, topic)}" for topic in _topics(settings))
 
 
 def _check_rights(settings: Settings) -> str:

@@ -65,6 +65,5 @@ class StallDetector:
 
     def _judge(self, since: float, what: str) -> None:
         if self._looked_at - since >= self._limit_s:
-            raise Stalled(
-                f"{what}, for {self._looked_at - since:.0f} s; start the worker again, it goes on from what is committed"
-            )
+            stood_s = self._looked_at - since
+            raise Stalled(f"{what}, for {stood_s:.0f} s; start the worker again, it goes on from what is committed")
