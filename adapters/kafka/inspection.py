@@ -25,7 +25,7 @@ from kafka.errors import (
 )
 
 from adapters.deadline import Deadline
-from adapters.kafka.client import ask, connect, translated
+from adapters.kafka.client import ask, connect_first, translated
 from adapters.kafka.options import KafkaOptions
 
 T = TypeVar("T")
@@ -83,7 +83,7 @@ class KafkaInspection:
         """Connect. Raises LogUnavailable if no broker answers, LogError if it refuses us."""
         self._patience_s = options.timeouts.transaction_s + GRACE_S
         with translated("connecting"):
-            self._admin, _ = connect(KafkaAdminClient, options.client_settings(list(servers)))
+            self._admin = connect_first(KafkaAdminClient, options.client_settings(list(servers)))
 
     def missing_rights(
         self, reads: Sequence[str], writes: Sequence[str], group: str, transactional_id: str

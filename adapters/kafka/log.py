@@ -22,7 +22,7 @@ from kafka.errors import (
 )
 
 from adapters.deadline import Deadline, within
-from adapters.kafka.client import Rights, ask, connect, translated
+from adapters.kafka.client import Rights, ask, connect, connect_first, translated
 from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, theirs
 from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
 from adapters.kafka.producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
@@ -46,7 +46,7 @@ class KafkaLog:
         self._consumer: Any = None
         self._producer: Any = None
         with translated("connecting"):
-            self._admin, _ = connect(KafkaAdminClient, self._settings())
+            self._admin = connect_first(KafkaAdminClient, self._settings())
 
     def create_topics(self, partitions: Mapping[str, int]) -> None:
         """Create the topics that do not exist yet, open to records as large as this log takes."""

@@ -31,7 +31,7 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 class Timeouts:
     """How long to wait for what, in seconds. The defaults suit a cluster that loses a broker now and then.
 
-    connect_s      first contact with any of the addresses
+    connect_s      contact with any of the addresses; the first one of a process fails sooner, for somebody waits for it
     request_s      one request to a broker that has accepted it
     publish_s      one transaction, all of it; longer than a broker's failover (9 s to notice it, some more to move)
     transaction_s  after which the broker aborts a transaction by itself; longer than publish_s, so that a live

@@ -132,7 +132,8 @@ def _report_on_log(settings: Settings, create_topics: bool) -> bool:
             "rights": functools.partial(_check_rights, settings),
             "transactions": functools.partial(_check_transactions, settings),
         }
-        return all([_report(name, examine) for name, examine in checks.items()])
+        passed = [_report(name, examine) for name, examine in checks.items()]
+        return all(passed)
 
 
 def _check_checksums() -> str:
