@@ -26,8 +26,7 @@ from adapters.kafka.client import Rights, ask, connect, connect_first, translate
 from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, theirs
 from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
 from adapters.kafka.producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
-from adapters.log import LogError, LogUnavailable, Message, Position, Record, TopicPartition
-from adapters.log_limits import check_messages
+from adapters.log import LogError, LogUnavailable, Message, Position, Record, TopicPartition, check_messages
 
 ANSWER_LIMIT_S: Final = 30.0  # for a question about topics, offsets or positions, with the library's own retries
 APPEND_LIMIT_S: Final = 60.0

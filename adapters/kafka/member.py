@@ -42,8 +42,9 @@ from adapters.log import (
     PublishFailed,
     Record,
     TopicPartition,
+    check_messages,
+    check_positions,
 )
-from adapters.log_limits import check_messages, check_positions
 
 SETTLE_LIMIT_S: Final = 2.0  # what a poll spends at most on reading committed positions; the next poll goes on
 SILENCE_S: Final = 5.0  # after which a member with nothing to read asks the broker whether it is still there

@@ -8,8 +8,7 @@ from typing import Any, Final, Literal
 from kafka.errors import KafkaConnectionError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from adapters.log import LogError
-from adapters.log_limits import MAX_LABEL_BYTES, MAX_VALUE_BYTES
+from adapters.log import MAX_LABEL_BYTES, MAX_VALUE_BYTES, LogError
 
 # The largest value with its key, its headers and what the format adds. Producer, topic and consumer must agree on it,
 # or a record could be written that nobody can fetch.

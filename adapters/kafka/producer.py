@@ -26,8 +26,7 @@ from kafka.errors import (
 from adapters.deadline import Deadline, within
 from adapters.kafka.client import PatientClient, Rights, connect, denied, translated
 from adapters.kafka.options import MAX_RECORD_BYTES, Timeouts
-from adapters.log import Fenced, LogError, LogUnavailable, Message, PublishFailed
-from adapters.log_limits import check_messages
+from adapters.log import Fenced, LogError, LogUnavailable, Message, PublishFailed, check_messages
 
 LOGGER: Final = logging.getLogger(__name__)
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from adapters.log import LogError, Message, Position, Record, TopicPartition
-from adapters.log_limits import check_messages
+from adapters.log import LogError, Message, Position, Record, TopicPartition, check_messages
 from adapters.sqlite import groups, records
 from adapters.sqlite.database import connect, create, publishing, transaction, translated
 from adapters.sqlite.member import SqliteMember

@@ -6,8 +6,18 @@ from pathlib import Path
 from typing import Final
 
 from adapters.deadline import Deadline
-from adapters.log import LogError, LogUnavailable, Message, Polled, Position, PublishFailed, Record, TopicPartition
-from adapters.log_limits import check_messages, check_positions
+from adapters.log import (
+    LogError,
+    LogUnavailable,
+    Message,
+    Polled,
+    Position,
+    PublishFailed,
+    Record,
+    TopicPartition,
+    check_messages,
+    check_positions,
+)
 from adapters.sqlite import groups, records
 from adapters.sqlite.database import connect, publishing, transaction, translated
 

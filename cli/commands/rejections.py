@@ -89,7 +89,7 @@ def redrive(
 
     Example: ecg-worker rejections redrive --reason payload.unknown_format --dry-run
     """
-    from adapters.log_limits import check_messages
+    from adapters.log import check_messages
     from worker.redrive.redriver import Plan, Redriver
 
     settings = Settings.load(log=log, group=group, config=config)
