@@ -12,7 +12,7 @@ import ssl
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from adapters.deadline import Deadline, beside
 from adapters.log import LogUnavailable
 
 PROBE_LIMIT_S: Final = 3.0
+LISTEN_S: Final = 1.0
 # How long the first contact is tried: a broker that is just being started is not refused at once.
 REACH_LIMIT_S: Final = 4.0
 REACH_PAUSE_S: Final = 0.5
@@ -71,7 +72,7 @@ def why_out_of_reach(settings: Mapping[str, Any], failures: Iterable[BaseExcepti
     said = next((text for failure in failures if (text := refusal(failure, settings))), None)
     if said is not None:
         return f"kafka://{','.join(settings['bootstrap_servers'])}: {said}"
-    causes = _probe_all(settings)
+    causes = _probe_all(settings, listen=True)
     return _sentence({server: cause or Cause(NO_KAFKA) for server, cause in causes.items()})
 
 
@@ -91,9 +92,6 @@ def refusal(failure: BaseException, settings: Mapping[str, Any] | None = None) -
         return "the listener asks for no password; check the port in ECG_LOG and ECG_KAFKA_SECURITY_PROTOCOL"
     if isinstance(failure, UnsupportedVersionError):
         return "the broker is too old; 2.5 or later is needed"
-    # Under TLS 1.3 a server says what it thinks of a client's certificate after the handshake.
-    if "ALERT" in str(failure).upper() and "CERTIFICATE" in str(failure).upper():
-        return "our client certificate was refused; check ECG_KAFKA_CERTIFICATE_FILE and ECG_KAFKA_KEY_FILE"
     return None
 
 
@@ -106,15 +104,18 @@ def _sentence(causes: Mapping[str, Cause | None]) -> str:
     return ". ".join(f"kafka://{','.join(each)}: {text}" for text, each in servers.items())
 
 
-def _probe_all(settings: Mapping[str, Any]) -> dict[str, Cause | None]:
-    """What is wrong with each address, all tried at the same time, within `PROBE_LIMIT_S`."""
+def _probe_all(settings: Mapping[str, Any], *, listen: bool = False) -> dict[str, Cause | None]:
+    """What is wrong with each address, all tried at the same time, within `PROBE_LIMIT_S`.
+
+    To `listen` takes a moment: under TLS 1.3 a server judges a client's certificate after the handshake.
+    """
     servers: Sequence[str] = settings["bootstrap_servers"]
     tls = settings["security_protocol"].endswith("SSL")
     if tls and (unusable := _unusable_files(settings)):
         return dict.fromkeys(servers, Cause(unusable, lasting=True))
     deadline = Deadline(PROBE_LIMIT_S)
     # In threads that may be left behind: nothing bounds how long a name is looked up.
-    probes = {server: beside("contact", functools.partial(_probe, server, settings, tls)) for server in servers}
+    probes = {server: beside("contact", functools.partial(_probe, server, settings, tls, listen)) for server in servers}
     return {server: _outcome(probe, deadline) for server, probe in probes.items()}
 
 
@@ -142,7 +143,7 @@ def _tls_context(settings: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _probe(server: str, settings: Mapping[str, Any], tls: bool) -> Cause | None:
+def _probe(server: str, settings: Mapping[str, Any], tls: bool, listen: bool) -> Cause | None:
     host, _, port = server.rpartition(":")
     host = host.strip("[]")
     try:
@@ -155,10 +156,19 @@ def _probe(server: str, settings: Mapping[str, Any], tls: bool) -> Cause | None:
     context = _tls_context(settings)
     with closing(connection):
         try:
-            context.wrap_socket(connection, server_hostname=host).close()
+            with context.wrap_socket(connection, server_hostname=host) as wrapped:
+                if listen:
+                    _hear_an_alert(wrapped)
         except OSError as error:
             return _no_handshake(error)
     return None
+
+
+def _hear_an_alert(connection: ssl.SSLSocket) -> None:
+    """Raise the SSLError that a server sends soon after a handshake, if it does."""
+    connection.settimeout(LISTEN_S)
+    with suppress(TimeoutError, ConnectionError):
+        connection.recv(1)
 
 
 def _no_connection(error: OSError) -> Cause:
@@ -189,7 +199,11 @@ def _no_handshake(error: OSError) -> Cause:
     if isinstance(error, TimeoutError):
         return Cause(f"no answer to a TLS handshake within {PROBE_LIMIT_S:.0f} s; {NO_TLS}")
     if isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or ""):
-        return Cause(f"it refused the TLS handshake ({_tls_reason(error)}); check the client certificate", lasting=True)
+        return Cause(
+            f"it refused the TLS handshake ({_tls_reason(error)}); check ECG_KAFKA_CERTIFICATE_FILE and "
+            "ECG_KAFKA_KEY_FILE: does it want a client certificate?",
+            lasting=True,
+        )
     return Cause(NO_TLS, lasting=True)
 
 
