@@ -89,6 +89,11 @@ class LogError(WorkerError):
     """The log cannot do what was asked. Messages name topics, partitions and error kinds, never record content."""
 
 
+def no_topic(name: str) -> LogError:
+    """What to say of a topic that does not exist."""
+    return LogError(f"no topic {name}; create it, or let `ecg-worker check --create-topics` do it")
+
+
 class LogUnavailable(LogError):
     """The log could not be reached within the time allowed."""
 

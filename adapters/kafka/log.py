@@ -26,7 +26,7 @@ from adapters.kafka.client import Rights, ask, connect, connect_first, translate
 from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, theirs
 from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
 from adapters.kafka.producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
-from adapters.log import LogError, LogUnavailable, Message, Position, Record, TopicPartition, check_messages
+from adapters.log import LogError, LogUnavailable, Message, Position, Record, TopicPartition, check_messages, no_topic
 
 ANSWER_LIMIT_S: Final = 30.0  # for a question about topics, offsets or positions, with the library's own retries
 APPEND_LIMIT_S: Final = 60.0
@@ -102,7 +102,7 @@ class KafkaLog:
         """The topic's partitions in order."""
         count = self._partition_count(topic)
         if not count:
-            raise LogError(f"no topic {topic}")
+            raise no_topic(topic)
         return tuple(TopicPartition(topic, partition) for partition in range(count))
 
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:

@@ -13,7 +13,7 @@ import typer
 from adapters.inbound import decode, peek_priority
 from adapters.kafka.inspection import KafkaInspection
 from adapters.kafka.options import KafkaOptions
-from adapters.log import Log, LogError, Record
+from adapters.log import Log, Record
 from adapters.open_log import open_inspection, open_log
 from adapters.recording.site import Site
 from cli import output
@@ -226,9 +226,6 @@ def bound(stated: str) -> "Bound":
 
 
 def require_topics(log: Log, *names: str) -> None:
-    """Raise LogError, with what to do, if a topic is missing."""
+    """Raise LogError if a topic is missing, or we may not see it."""
     for name in names:
-        try:
-            log.partitions(name)
-        except LogError as error:
-            raise LogError(f"{error}; create it, or let `ecg-worker check --create-topics` do it") from None
+        log.partitions(name)

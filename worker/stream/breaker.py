@@ -34,5 +34,5 @@ class Breaker:
         if len(self._last) >= LEAST and count > self._share * len(self._last):
             raise TooManyRejections(
                 f"{count} of the last {len(self._last)} records were rejected, more than a share of {self._share:g}: "
-                "look at `ecg-worker rejections list --count`; set rejected_share to 1 if that is as it should be"
+                "look at `ecg-worker rejections list --count`; set ECG_REJECTED_SHARE=1 if that is as it should be"
             )
