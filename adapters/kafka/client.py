@@ -41,7 +41,7 @@ LOGGER: Final = logging.getLogger(__name__)
 # At DEBUG the library logs keys, values and passwords. INFO and above name topics, partitions and brokers only.
 LIBRARY_LOGGER: Final = logging.getLogger("kafka")
 
-ASK_PAUSE_S: Final = 0.2
+REQUEST_PAUSE_S: Final = 0.2
 
 FIRST_CONTACT_MS: Final = 5000  # of the library, to a broker that takes connections
 
@@ -49,7 +49,7 @@ FIRST_CONTACT_MS: Final = 5000  # of the library, to a broker that takes connect
 EVERYWHERE: Final[Rights] = {ClusterAuthorizationFailedError: "IdempotentWrite on the cluster"}
 
 
-class TidySocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no types
+class ClosingSocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no types
     """The library's plain connection, but a socket that could not connect is closed, not left to the collector.
 
     During an outage every client tries again each second. The library's door to other ways of connecting is the proxy.
@@ -66,7 +66,7 @@ class TidySocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no t
             raise
 
 
-class LoopbackSocket(TidySocket):
+class LoopbackSocket(ClosingSocket):
     """A connection that stays on this machine, whatever addresses the brokers name."""
 
     SCHEMES = (THIS_MACHINE.removesuffix("://"),)
@@ -116,8 +116,8 @@ class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library
             LOGGER.warning(f"kafka://{node.host}:{node.port} cannot be reached: {refusal(failure) or told}")
 
 
-class PatientClient(KafkaNetClient):  # type: ignore[misc] # the library ships no types
-    """The producer's network client, with one bug of kafka-python 3.0.12 mended and one fact kept.
+class RequestTrackingClient(KafkaNetClient):  # type: ignore[misc] # the library ships no types
+    """The producer's network client, with a patch for one bug of kafka-python 3.0.12 and one fact kept.
 
     The bug: the sender asks `await_ready` before it sends a transactional request. It expects False for a broker that
     cannot be reached, but gets an exception, and then forgets the request: its caller waits for ever.
@@ -163,17 +163,19 @@ def connect_first(kind: Callable[..., Any], settings: dict[str, Any]) -> Any:
     return client
 
 
-def connect(kind: Callable[..., Any], settings: dict[str, Any], *, hasty: bool = False) -> tuple[Any, PatientClient]:
+def connect(
+    kind: Callable[..., Any], settings: dict[str, Any], *, hasty: bool = False
+) -> tuple[Any, RequestTrackingClient]:
     """A consumer, producer or admin client, connected, and the network client in it.
 
     If it cannot connect nothing stays behind: the library would leave sockets, and a thread that tries for ever. It is
     `hasty` if a broker's refusal is taken for an answer. Raises LogUnavailable, with what kept it from connecting.
     """
     LIBRARY_LOGGER.setLevel(max(LIBRARY_LOGGER.level, logging.INFO))
-    made: list[PatientClient] = []
+    made: list[RequestTrackingClient] = []
 
-    def client(**configs: Any) -> PatientClient:
-        made.append(PatientClient(**configs))
+    def client(**configs: Any) -> RequestTrackingClient:
+        made.append(RequestTrackingClient(**configs))
         made[-1].connections.hasty = hasty
         return made[-1]
 
@@ -190,15 +192,15 @@ def connect(kind: Callable[..., Any], settings: dict[str, Any], *, hasty: bool =
     return connected, made[0]
 
 
-def ask(deadline: Deadline, question: Callable[[], T]) -> T:
-    """The answer to a question that changes nothing, asked again while the brokers are not ready to answer."""
+def request(deadline: Deadline, send: Callable[[], T]) -> T:
+    """The answer to a request that changes nothing, sent again while the brokers are not ready to answer."""
     while True:
         try:
-            return within(deadline, "kafka-ask", question)
+            return within(deadline, "kafka-request", send)
         except RetriableError:
-            if deadline.remaining_s < ASK_PAUSE_S:
+            if deadline.remaining_s < REQUEST_PAUSE_S:
                 raise
-            time.sleep(ASK_PAUSE_S)
+            time.sleep(REQUEST_PAUSE_S)
 
 
 def denied(doing: str, error: AuthorizationError, rights: Rights) -> LogError:
@@ -208,7 +210,7 @@ def denied(doing: str, error: AuthorizationError, rights: Rights) -> LogError:
 
 
 @contextmanager
-def translated(doing: str, rights: Rights = MappingProxyType({})) -> Iterator[None]:
+def translate_errors(doing: str, rights: Rights = MappingProxyType({})) -> Iterator[None]:
     """Raise the library's errors as ours, by their kind: their texts are not ours to vouch for."""
     try:
         yield
