@@ -85,7 +85,7 @@ def create(path: Path) -> None:
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection of its own for one thread at a time: durable on commit, patient with other writers."""
-    with translated(f"opening {path}"):
+    with translate_errors(f"opening {path}"):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA synchronous = FULL")
@@ -113,7 +113,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 @contextmanager
 def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
     """All of it or nothing. IMMEDIATE is the only writer from its start; DEFERRED reads one unchanging state."""
-    with translated("a transaction"):
+    with translate_errors("a transaction"):
         connection.execute(f"BEGIN {kind}")
         try:
             yield
@@ -135,7 +135,7 @@ def publishing(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translate_errors(doing: str) -> Iterator[None]:
     """Raise SQLite's errors as ours, by their kind."""
     try:
         yield

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.log import Fenced, Log, LogError, LogUnavailable, Message, Position, PublishFailed, TopicPartition
-from adapters.sqlite.database import _use_wal, translated
+from adapters.sqlite.database import _use_wal, translate_errors
 from adapters.sqlite.groups import LEASE_MS, share_out
 from adapters.sqlite.log import SqliteLog
 from tests.contract.worker import joined, read_all
@@ -127,7 +127,7 @@ def test_a_file_that_may_not_be_written_says_so_at_once(path: Path) -> None:
     with (
         closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection,
         pytest.raises(LogUnavailable, match="opening it: the file is read-only; name another"),
-        translated("opening it"),
+        translate_errors("opening it"),
     ):
         _use_wal(connection)
     assert time.monotonic() - began < 2
