@@ -30,7 +30,7 @@ from adapters.log import LogUnavailable
 PROBE_LIMIT_S: Final = 3.0
 LISTEN_S: Final = 1.0
 # How long the first contact is tried: a broker that is just being started is not refused at once.
-REACH_LIMIT_S: Final = 4.0
+REACH_LIMIT_S: Final = 2.0
 REACH_PAUSE_S: Final = 0.5
 
 
