@@ -113,7 +113,7 @@ def test_a_lookup_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_port_without_tls_is_told(serve: Serve) -> None:
-    server = serve(lambda connection: connection.recv(10_000) and connection.sendall(b"HTTP/1.1 400\r\n\r\n"))
+    server = serve(lambda connection: (connection.recv(10_000), connection.send(b"HTTP/1.1 400\r\n\r\n")))
     assert "no TLS there" in why(server, options=KafkaOptions("SSL"))
     assert "no TLS there" in why(serve(lambda _: None), options=KafkaOptions("SSL"))
 
