@@ -59,5 +59,6 @@ def test_a_worker_that_rejects_too_much_says_so_last(tmp_path: Path) -> None:
     *_, logged, told = done.stderr.splitlines()
     assert done.returncode == 1
     assert told.startswith("ecg-worker: 50 of the last 50 records were rejected")
+    assert "50 as payload.unknown_format; docs/rejections.md" in told
     assert "ECG_REJECTED_SHARE=1" in told
     assert json.loads(logged)["message"] == told.removeprefix("ecg-worker: ")

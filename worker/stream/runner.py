@@ -172,7 +172,8 @@ class Runner:
         self._release([work for work in every if self._is_void(work)], void=True)
         for work in finished:
             if not self._is_void(work):
-                self._breaker.note(rejected=isinstance(work.result, Rejection))
+                rejection = work.result if isinstance(work.result, Rejection) else None
+                self._breaker.note(rejected=rejection is not None, reason=rejection.reason if rejection else "")
 
     def _is_void(self, work: Work) -> bool:
         """Whether the partition was taken away since the record was read."""
