@@ -94,9 +94,12 @@ class KafkaOptions:
     def __post_init__(self) -> None:
         self._check_sasl()
         if not self._tls and (self.ca_file or self.certificate_file or self.key_file):
-            raise LogError(f"{self.security_protocol} uses no certificates")
+            raise LogError(
+                f"{self.security_protocol} uses no certificates; set ECG_KAFKA_SECURITY_PROTOCOL to SSL or "
+                "SASL_SSL, or unset the certificates"
+            )
         if (self.certificate_file is None) != (self.key_file is None):
-            raise LogError("a client certificate and its key come together")
+            raise LogError("ECG_KAFKA_CERTIFICATE_FILE and ECG_KAFKA_KEY_FILE come together; set or unset both")
 
     @property
     def _tls(self) -> bool:
@@ -106,14 +109,22 @@ class KafkaOptions:
         password = self.username is not None and self.password_file is not None
         if not self.security_protocol.startswith("SASL"):
             if self.sasl_mechanism or self.username or self.password_file or self.token_file:
-                raise LogError(f"{self.security_protocol} uses no SASL mechanism, user name, password or token file")
+                raise LogError(
+                    f"{self.security_protocol} uses no SASL mechanism, user name, password or token file; set "
+                    "ECG_KAFKA_SECURITY_PROTOCOL to SASL_SSL, or unset them"
+                )
         elif self.sasl_mechanism is None:
-            raise LogError("SASL needs a mechanism")
+            raise LogError(f"{self.security_protocol} needs a mechanism; set ECG_KAFKA_SASL_MECHANISM")
         elif self.sasl_mechanism == "OAUTHBEARER":
             if self.token_file is None or self.username or self.password_file:
-                raise LogError("OAUTHBEARER needs a token file, and no user name or password file")
+                raise LogError(
+                    "OAUTHBEARER needs a token file, and no user name or password file; set ECG_KAFKA_TOKEN_FILE alone"
+                )
         elif not password or self.token_file:
-            raise LogError(f"{self.sasl_mechanism} needs a user name and a password file, and no token file")
+            raise LogError(
+                f"{self.sasl_mechanism} needs a user name and a password file, and no token file; set "
+                "ECG_KAFKA_USERNAME and ECG_KAFKA_PASSWORD_FILE alone"
+            )
 
     def client_settings(self, servers: list[str]) -> dict[str, Any]:
         """The client library's settings for reaching the cluster. They hold the password: never print them.
@@ -156,8 +167,12 @@ class KafkaOptions:
 def _secret(file: Path, what: str) -> str:
     try:
         return file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LogError(f"the {what} file cannot be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise LogError(
+            f"{file} cannot be read: {error.strerror}; check ECG_KAFKA_{what.upper()}_FILE, and who may read it"
+        ) from None
+    except UnicodeDecodeError:
+        raise LogError(f"{file} is no text in UTF-8; check ECG_KAFKA_{what.upper()}_FILE") from None
 
 
 def _is_loopback(server: str) -> bool:
