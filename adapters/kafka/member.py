@@ -309,7 +309,8 @@ class KafkaMember:
                 self._asked_at = time.monotonic()
                 if self._asked_at - self._heard_at > self._timeouts.unreachable_s:
                     raise LogUnavailable(
-                        f"no answer from the group's coordinator for {self._timeouts.unreachable_s:.0f} s"
+                        f"no answer from the group's coordinator for {self._timeouts.unreachable_s:.0f} s; are the "
+                        "brokers up, and in reach?"
                     ) from None
 
 

@@ -37,8 +37,10 @@ BATCH_BYTES: Final = 1024 * 1024
 # The next transaction often begins while the broker still ends the last one, and is told to try again.
 RETRY_PAUSE_MS: Final = 20
 
-DISPLACED: Final = "another process is this static member now"
-FENCED: Final = "another process has taken over this member's transactional id"
+DISPLACED: Final = "another process is this static member now; give each process an ECG_MEMBER of its own"
+FENCED: Final = (
+    "another process has taken over this member's transactional id; give each process an ECG_MEMBER of its own"
+)
 
 REOPEN_PAUSE_S: Final = 0.5
 DISCARD_LIMIT_S: Final = 60.0  # a sender thread that waits for a broker notices its end only after the request timeout

@@ -1,6 +1,8 @@
 """How a command ends that fails: one line that says why and what to do, soon, and the exit code."""
 
 import json
+import signal
+import subprocess
 import time
 from contextlib import closing
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 
 from adapters.log import Message
 from adapters.open_log import open_log
-from tests.cli.command import run
+from tests.cli.command import command, environment, run
 from tests.kafka.broker import free_ports
 
 pytestmark = pytest.mark.timeout(300)
@@ -42,12 +44,25 @@ def test_a_service_without_its_log_says_so_last_in_its_log_and_to_kubernetes(tmp
     assert "%s" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "check", "read"])
-def test_a_log_that_is_none_is_wrong_use(command: str) -> None:
-    topic = ["ecg.findings"] if command == "read" else []
-    done = run(command, *topic, "--log", "foo", ECG_ENGINE="echo")
+@pytest.mark.parametrize("name", ["run", "check", "read"])
+def test_a_log_that_is_none_is_wrong_use(name: str) -> None:
+    topic = ["ecg.findings"] if name == "read" else []
+    done = run(name, *topic, "--log", "foo", ECG_ENGINE="echo")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("ecg-worker: log: it begins with neither kafka:// nor sqlite://; ")
+
+
+def test_an_interrupted_command_ends_without_a_traceback(tmp_path: Path) -> None:
+    folder = tmp_path / "ecgs"
+    making = subprocess.Popen(
+        command("simulate", "-n", 5000, "-o", folder), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    while not folder.is_dir() or not any(folder.iterdir()):
+        assert making.poll() is None
+        time.sleep(0.05)
+    making.send_signal(signal.SIGINT)
+    _, told = making.communicate(timeout=60)
+    assert (making.returncode, told) == (130, "")
 
 
 def test_a_worker_that_rejects_too_much_says_so_last(tmp_path: Path) -> None:
