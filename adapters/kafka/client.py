@@ -43,7 +43,7 @@ LIBRARY_LOGGER: Final = logging.getLogger("kafka")
 
 REQUEST_PAUSE_S: Final = 0.2
 
-FIRST_CONTACT_MS: Final = 5000  # of the library, to a broker that takes connections
+FIRST_CONTACT_MS: Final = 4000  # of the library, to a broker that takes connections
 
 # Rights that brokers before 2.8 ask of everybody who publishes in transactions.
 EVERYWHERE: Final[Rights] = {ClusterAuthorizationFailedError: "IdempotentWrite on the cluster"}
