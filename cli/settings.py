@@ -14,15 +14,32 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from adapters.log import LogError
+from adapters.open_log import check_url
+from schemas.errors import WorkerError
 
-class SettingsError(Exception):
-    """The settings are wrong; the message names them, one a line, without their values."""
+
+class SettingsError(WorkerError):
+    """The settings are wrong; the message names them, without their values."""
+
+    exit_code = 2
 
 
 def data_directory() -> Path:
     """Where this user's embedded log and built models live."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "ecg-r1-worker"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}; give this user the right to it") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is not written in UTF-8 (byte {error.start}); save it anew") from None
+    except tomllib.TOMLDecodeError as error:  # says at which line and column
+        raise SettingsError(f"{file} is no TOML: {error}; correct that line") from None
 
 
 def _default_log() -> str:
@@ -137,16 +154,18 @@ class Settings(BaseSettings):
     def load(cls, config: Path | None = None, **flags: Any) -> Self:
         """The settings; a flag of None means "not given". Raises SettingsError."""
         try:
-            stated = tomllib.loads(config.read_text(encoding="utf-8")) if config else {}
+            stated = _read(config) if config else {}
             # Flags rule the environment, and the environment rules the file.
             from_file = {name: value for name, value in stated.items() if f"ECG_{name.upper()}" not in os.environ}
             given = {name: value for name, value in flags.items() if value is not None}
-            return cls(**(from_file | given))
+            settings = cls(**(from_file | given))
+            check_url(settings.log)
+        except LogError as error:
+            raise SettingsError(f"log: {error}") from None
         except ValidationError as error:
             problems = (f"{'.'.join(map(str, e['loc'])) or 'settings'}: {e['msg']}" for e in error.errors())
             raise SettingsError("; ".join(problems)) from None
-        except (OSError, ValueError) as error:  # the file cannot be read, or is no TOML
-            raise SettingsError(f"settings file: {type(error).__name__}") from None
+        return settings
 
     def shown(self) -> dict[str, Any]:
         """The effective settings for display. Secrets are in files of their own; only the files' names stand here."""

@@ -1,7 +1,6 @@
 """The command that brings flagged findings to the EHR."""
 
 import signal
-import sys
 from contextlib import ExitStack, closing
 from typing import Annotated
 
@@ -9,10 +8,9 @@ import typer
 
 from adapters.deadline import call_with_deadline
 from adapters.hl7v2.oru.message import Route
-from adapters.log import LogError
 from adapters.mllp.client import RetryPolicy
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
-from cli import options
+from cli import failure, options
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics
 from worker.operations import logs
@@ -47,13 +45,8 @@ def deliver(
     stop = Stop(settings.drain_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        _serve(settings, _receiver(settings), stop, idle_exit)
-    except (LogError, SettingsError):
-        raise
-    except Exception:  # noqa: BLE001 - crash-only: the process ends and says so; the committed positions are right
-        logs.get_logger().exception("deliverer ended by an error")
-        sys.exit(1)
+    # Crash-only: whatever comes out of here ends the process, which says so; the committed positions are right.
+    _serve(settings, _receiver(settings), stop, idle_exit)
 
 
 def _receiver(settings: Settings) -> MllpReceiver:
@@ -97,7 +90,7 @@ def _serve(settings: Settings, receiver: MllpReceiver, stop: Stop, idle_exit_s: 
         parts.callback(_close, receiver, stop)  # before the member, which ends a delivery that is still under way
         session = Session(member, StallDetector(settings.stuck_s))
         health = Health(session.progress, lambda: 0.0)  # a delivery may take as long as it may
-        parts.enter_context(closing(Watchdog(health.stalled)))
+        parts.enter_context(closing(Watchdog(health.stalled, failure.end_stalled)))
         if server is not None:
             server.started(health)
         parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins

@@ -88,7 +88,6 @@ def redrive(
 
     Example: ecg-worker rejections redrive --reason payload.unknown_format --dry-run
     """
-    from adapters.log_limits import check_messages
     from worker.redrive.redriver import RedrivePlan, Redriver
 
     settings = Settings.load(log=log, group=group, config=config)
@@ -109,7 +108,7 @@ def redrive(
                 output.emit_json(_settled(outcome, done, dry_run=dry_run))
 
         parts.enter_context(output.stderr.status("redriving"))
-        Redriver(opened, _position(opened, settings, parts, dry_run=dry_run), plan, on_progress, check_messages).run()
+        Redriver(opened, _position(opened, settings, parts, dry_run=dry_run), plan, on_progress).run()
     what = done.replace("_", " ")
     output.notify(f"{counts['done']} {'would be ' if dry_run else ''}{what}, {counts['refused']} refused")
     raise typer.Exit(int(counts["refused"] > 0))

@@ -2,17 +2,14 @@
 
 import functools
 import signal
-import sys
 from contextlib import ExitStack, closing
 from types import FrameType
 
-from adapters.log import LogError
-from cli import options
+from cli import failure, options
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics, service_topics
 from cli.wiring.model import identify_model, load_configured_engine
 from cli.wiring.stages import running_stages, stream_limits
-from worker.model.errors import BundleError, EngineError
 from worker.operations import logs
 from worker.stream.stop import Stop
 
@@ -37,14 +34,8 @@ def run(
     stop = Stop(settings.drain_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, functools.partial(_stop, stop))
-    try:
-        _serve(settings, stop, idle_exit)
-    except Exception as error:
-        # Crash-only: whatever this is, the process ends and says so; the ledger makes the restart right.
-        logs.get_logger().exception("worker ended by an error")
-        if isinstance(error, BundleError | EngineError | LogError):
-            raise
-        sys.exit(1)
+    # Crash-only: whatever comes out of here ends the process, which says so; the ledger makes the restart right.
+    _serve(settings, stop, idle_exit)
 
 
 def _stop(stop: Stop, number: int, _: FrameType | None) -> None:
@@ -82,7 +73,7 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         limits = stream_limits(settings)
         session = Session(member, StallDetector(limits.stuck_s))
         health = Health(session.progress, lambda: scheduler.stalled_s)
-        open_parts.enter_context(closing(Watchdog(health.stalled)))
+        open_parts.enter_context(closing(Watchdog(health.stalled, failure.end_stalled)))
         if server is not None:
             server.started(health)
         open_parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins

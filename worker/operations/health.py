@@ -16,6 +16,8 @@ from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from schemas.errors import WorkerError
+
 # One turn of the loop is bounded by its poll and by handing work on: far below this even on a loaded machine.
 LOOP_STALLED_S: Final = 60.0
 # One step of the engine writes one token of each open answer; the longest piece is a prefill of seconds on a slow CPU.
@@ -74,11 +76,19 @@ class Health:
 
 
 class HealthServer:
-    """Serves `/startupz`, `/readyz`, `/livez` and `/metrics` in threads of its own, from before the model is loaded."""
+    """Serves `/startupz`, `/readyz`, `/livez` and `/metrics` in threads of its own, from before the model is loaded.
+
+    Raises WorkerError if the port cannot be had.
+    """
 
     def __init__(self, port: int, host: str = "0.0.0.0") -> None:  # noqa: S104 - the kubelet asks from outside
         self._health: Health | None = None
-        self._server = ThreadingHTTPServer((host, port), self._handler())
+        try:
+            self._server = ThreadingHTTPServer((host, port), self._handler())
+        except OSError as error:
+            raise WorkerError(
+                f"port {port} cannot be served: {error.strerror}; set ECG_HEALTH_PORT to a free one"
+            ) from None
         self.port = self._server.server_address[1]
         Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 

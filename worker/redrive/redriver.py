@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from adapters.log import Log, LogError, Message, Position, PublishFailed, Record, TopicPartition
+from adapters.log import Log, LogError, Message, Position, PublishFailed, Record, TopicPartition, check_messages
 from schemas.codes import Code
 from schemas.finding import RecordRef, Redrive
 from schemas.rejection import Reason, Rejection
@@ -119,14 +119,12 @@ class Redriver:
         group_position: GroupPosition,
         plan: RedrivePlan,
         on_progress: Callable[[RedriveOutcome], None],
-        check: Callable[[Sequence[Message]], None] = lambda _: None,
     ) -> None:
-        """`tell` hears of each selected rejection once: settled ones when that is certain. `check` raises LogError."""
+        """`tell` hears of each selected rejection once: settled ones when that is certain."""
         self._log = log
         self._position = group_position
         self._plan = plan
         self._on_progress = on_progress
-        self._check = check
         self._inbound = frozenset(log.partitions(plan.inbound_topic))
         self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._refused: set[tuple[TopicPartition, int]] = set()
@@ -224,7 +222,7 @@ class Redriver:
             return Refusal.LIMIT
         message = redriven_message(record, redrive)
         try:
-            self._check([message])
+            check_messages([message])
         except LogError:
             return Refusal.TOO_LARGE
         return _Settlement(chosen, redrive, message)

@@ -15,7 +15,7 @@ from typing import Final
 
 from adapters.log import Position
 
-# The log keeps 4096 bytes with a position (`adapters/log_limits.py`). So many bits, if they do not
+# The log keeps 4096 bytes with a position (`adapters/log.py`). So many bits, if they do not
 # deflate at all, take 4027 characters of them.
 MAX_SPAN: Final = 24_000
 # Reading pauses this long before: what one poll brings has room still.

@@ -183,7 +183,8 @@ class Runner:
         self._release([tracked for tracked in everything if self._is_stale(tracked)], stale=True)
         for tracked in finished:
             if not self._is_stale(tracked):
-                self._breaker.note(rejected=isinstance(tracked.result, Rejection))
+                rejection = tracked.result if isinstance(tracked.result, Rejection) else None
+                self._breaker.note(rejected=rejection is not None, reason=rejection.reason if rejection else "")
 
     def _is_stale(self, tracked: TrackedRecord) -> bool:
         return not self._session.still_ours(tracked.lease)

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from adapters.log import TopicPartition
+from schemas.errors import WorkerError
 
 # Whether there is more to read is a question to the log, so it is not asked at every turn of the loop.
 LOOK_EVERY_S: Final = 15.0
 
 
-class Stalled(Exception):
+class Stalled(WorkerError):
     """Something has not moved for too long."""
 
 
@@ -64,4 +65,5 @@ class StallDetector:
 
     def _judge(self, since: float, what: str) -> None:
         if self._looked_at - since >= self._limit_s:
-            raise Stalled(f"{what}, for {self._looked_at - since:.0f} s")
+            stood_s = self._looked_at - since
+            raise Stalled(f"{what}, for {stood_s:.0f} s; start the worker again, it goes on from what is committed")

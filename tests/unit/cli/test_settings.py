@@ -40,6 +40,27 @@ def test_wrong_settings_are_named_and_not_quoted(flags: dict[str, object], named
 
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "ecg.toml"
-    file.write_text("group: yaml\n")
-    with pytest.raises(SettingsError, match="settings file"):
+    file.write_text('member = "a"\ngroup: yaml\n')
+    with pytest.raises(SettingsError) as refused:
         Settings.load(file)
+    assert str(refused.value).startswith(f"{file} is no TOML: ")
+    assert "at line 2, column 6" in str(refused.value)
+
+
+def test_a_settings_file_that_cannot_be_read_is_named_with_the_cause(tmp_path: Path) -> None:
+    file = tmp_path / "latin.toml"
+    file.write_bytes(b'group = "caf\xe9"\n')
+    for unreadable, cause in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / "no", "No such file"),
+        (file, "not written in"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            Settings.load(unreadable)
+        assert str(unreadable) in str(refused.value)
+        assert cause in str(refused.value)
+
+
+def test_a_log_that_is_no_url_is_refused_with_the_forms() -> None:
+    with pytest.raises(SettingsError, match=r"^log: it begins with neither .* a log's URL is kafka://HOST:PORT"):
+        Settings.load(log="foo")

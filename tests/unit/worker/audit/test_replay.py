@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.log import Message, PublishFailed, TopicPartition
+from adapters.log import Message, PublishFailed, Record, TopicPartition
 from adapters.sqlite.log import SqliteLog
 from tests.support import results
 from worker.audit.replay import IntervalMember

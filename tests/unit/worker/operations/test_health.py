@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from schemas.errors import WorkerError
 from worker.operations.health import ENGINE_STALLED_S, LOOP_STALLED_S, Health, HealthServer, LoopProgress
 
 
@@ -73,3 +74,10 @@ def test_metrics_are_served_and_hold_no_label_but_the_bounded_ones(server: Healt
     assert "# TYPE ecg_findings_total counter" in text
     labels = {line.split("{")[1].split("=")[0] for line in text.splitlines() if line.startswith("ecg_") and "{" in line}
     assert labels <= {"verdict", "reason", "outcome", "priority", "le"}
+
+
+def test_a_port_that_is_taken_is_named_with_the_remedy() -> None:
+    with closing(HealthServer(0, "127.0.0.1")) as first, pytest.raises(WorkerError) as refused:
+        HealthServer(first.port, "127.0.0.1")
+    told = f"port {first.port} cannot be served: Address already in use; set ECG_HEALTH_PORT to a free one"
+    assert str(refused.value) == told

@@ -7,8 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from adapters.log import LogError, Message, Position, PublishFailed, Record, TopicPartition
-from adapters.log_limits import MAX_VALUE_BYTES, check_messages
+from adapters.log import (
+    MAX_VALUE_BYTES,
+    LogError,
+    Message,
+    Position,
+    PublishFailed,
+    Record,
+    TopicPartition,
+    check_messages,
+)
 from adapters.sqlite.log import SqliteLog
 from schemas.rejection import Reason, Rejected, Rejection
 from worker.history.interval import Bound, Interval

@@ -39,6 +39,15 @@ def test_the_breaker_opens_when_more_than_the_share_is_rejected() -> None:
         breaker.note(rejected=True)
 
 
+def test_the_breaker_says_for_what_most_were_rejected() -> None:
+    breaker = Breaker(0.5)
+    for _ in range(10):
+        breaker.note(rejected=True, reason="hl7.cut_off")
+    with pytest.raises(TooManyRejections, match=r"40 as dicom.malformed, 10 as hl7.cut_off; docs/rejections.md"):
+        for _ in range(LEAST):
+            breaker.note(rejected=True, reason="dicom.malformed")
+
+
 def test_a_few_rejections_say_nothing() -> None:
     breaker = Breaker(0.5)
     for _ in range(LEAST - 1):

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from adapters.log import Position, Record, TopicPartition
-from adapters.log_limits import MAX_METADATA_BYTES
+from adapters.log import MAX_METADATA_BYTES, Position, Record, TopicPartition
 from worker.stream.ledger import MAX_SPAN, PartitionLedger
 
 TP = TopicPartition("ecg.inbound", 0)
