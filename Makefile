@@ -61,7 +61,7 @@ lock: setup ## resolve the exact versions of all packages anew
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 			$$list.in -o $$list.lock || exit 1; done
 
-wheel-check: setup ## build the wheel, install it without the lock into an empty environment, run its demo (2 minutes)
+wheel-check: setup ## build the wheel, install it without the lock into an empty environment, run its demo (4 minutes on two busy cores)
 	$(BIN)/python -m deploy.checks.wheel
 
 manifests: setup ## render deploy/overlays/ and check them, on a real Kubernetes API server too
