@@ -10,7 +10,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers check format schemas lock manifests image-check demo-model demo-tables bench-quick faults-quick faults soak clean
+.PHONY: help setup demo test lint types layers check format schemas lock wheel-check manifests image-check demo-model demo-tables bench-quick faults-quick faults soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ lock: setup ## resolve the exact versions of all packages anew
 	for list in deploy/requirements-build deploy/checks/requirements-tools deploy/checks/requirements-checkov; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 			$$list.in -o $$list.lock || exit 1; done
+
+wheel-check: setup ## build the wheel, install it without the lock into an empty environment, run its demo (4 minutes on two busy cores)
+	$(BIN)/python -m deploy.checks.wheel
 
 manifests: setup ## render deploy/overlays/ and check them, on a real Kubernetes API server too
 	$(BIN)/python -m deploy.checks.manifests

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from worker.verdict import assessment, screening
 from worker.waveform import quality
 
@@ -22,3 +24,11 @@ def test_every_note_of_a_decoder_is_explained() -> None:
     stated = set(re.findall(r'problem="([a-z0-9_]+)"', code))
     assert len(stated) > 5
     assert {f"`{problem}`" for problem in stated} <= set(re.findall(r"`[a-z0-9_]+`", page))
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_files_that_the_first_pages_name_are_there(page: str) -> None:
+    named = set(re.findall(r"`([\w./-]+(?:\.(?:py|md|lock|toml|json)|/))`", (ROOT / page).read_text(encoding="utf-8")))
+    assert len(named) > 5
+    # A name without a folder may be that of a file which is yet to be written.
+    assert [name for name in sorted(named) if "/" in name and not (ROOT / name).exists()] == []
