@@ -120,7 +120,7 @@ class Redriver:
         plan: RedrivePlan,
         on_progress: Callable[[RedriveOutcome], None],
     ) -> None:
-        """`tell` hears of each selected rejection once: settled ones when that is certain."""
+        """`on_progress` hears of each selected rejection once: settled ones when that is certain."""
         self._log = log
         self._position = group_position
         self._plan = plan

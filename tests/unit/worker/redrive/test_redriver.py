@@ -1,7 +1,7 @@
 """Redriving on a real embedded log: each selected rejection once, whatever fails; the others stay open."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from adapters.log import (
     PublishFailed,
     Record,
     TopicPartition,
-    check_messages,
 )
 from adapters.sqlite.log import SqliteLog
 from schemas.rejection import Reason, Rejected, Rejection
@@ -88,16 +87,15 @@ def redrive(
     end: int = 10**9,
     give_up: bool = False,
     dry_run: bool = False,
-    check: Callable[[Sequence[Message]], None] = check_messages,
 ) -> list[RedriveOutcome]:
     ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=end)).ranges
     plan = RedrivePlan(INBOUND, ranges, frozenset(reasons), give_up)
     on_progress: list[RedriveOutcome] = []
     if dry_run:
-        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, on_progress.append, check).run()
+        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, on_progress.append).run()
         return on_progress
     with closing(log.join(GROUP, [REJECTIONS], "m")) as member:
-        Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, on_progress.append, check).run()
+        Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, on_progress.append).run()
     return on_progress
 
 
@@ -181,14 +179,15 @@ def test_what_cannot_be_redriven_stays_open_and_holds_up_nothing(log: SqliteLog,
     assert (redrive(log), len(records(log, TP))) == ([], 5)
 
 
-def test_a_record_that_the_log_would_not_take_is_refused(log: SqliteLog) -> None:
+def test_a_record_that_the_log_would_not_take_is_refused(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     rejected(log, UNKNOWN, UNKNOWN)
 
     def check(messages: Sequence[Message]) -> None:
         if messages[0].key == b"k0":
             raise LogError("too large")
 
-    on_progress = redrive(log, check=check)
+    monkeypatch.setattr(redriving, "check_messages", check)
+    on_progress = redrive(log)
     assert (offsets(on_progress), refusals(on_progress)) == ([1], {0: Refusal.TOO_LARGE})
 
 
