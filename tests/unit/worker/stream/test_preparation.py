@@ -9,7 +9,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -18,9 +18,11 @@ from adapters.log import Record
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected, Rejection
 from simulator.edits import real_ecg
+from tests.support import results
 from worker.operations.gc_policy import COLLECT_EVERY
 from worker.picture.layout import make_layout
 from worker.prepared import PreparedEcg
+from worker.stream import preparation
 from worker.stream.preparation import PreparationPool
 
 
@@ -45,6 +47,9 @@ def behave(payload: bytes) -> Ecg:
             os.kill(os.getpid(), signal.SIGKILL)
         case b"fail":
             raise ValueError("DOE^JANE")
+        case b"swallow":
+            with suppress(Exception):  # as parsers do
+                time.sleep(30)
         case b"circle":
             gc.disable()  # Python's own collections
             Circle()
@@ -54,6 +59,9 @@ def behave(payload: bytes) -> Ecg:
 
 def record(value: bytes) -> Record:
     return Record("ecg.inbound", 0, 0, None, None, value)
+
+
+WHOLE = results.prepared(record(b"x"))
 
 
 @pytest.fixture
@@ -71,7 +79,7 @@ def test_records_are_prepared_and_failures_are_rejections_that_say_nothing_of_th
     assert isinstance(failed, Rejection)
     assert (failed.reason, failed.detail) == (Reason.INTERNAL, "ValueError")
     assert isinstance(slow, Rejection)
-    assert slow.reason == Reason.PAYLOAD_TOO_SLOW
+    assert (slow.reason, slow.stage) == (Reason.PAYLOAD_TOO_SLOW, "decode")
 
 
 def test_what_records_leave_behind_is_collected_soon(pool: PreparationPool) -> None:
@@ -81,6 +89,43 @@ def test_what_records_leave_behind_is_collected_soon(pool: PreparationPool) -> N
     assert max(left) <= COLLECT_EVERY + 2
 
 
+def test_a_parser_that_takes_every_exception_for_its_own_does_not_take_the_alarm(pool: PreparationPool) -> None:
+    rejected = pool.submit(record(b"swallow")).result(60)
+    assert isinstance(rejected, Rejection)
+    assert rejected.reason == Reason.PAYLOAD_TOO_SLOW
+
+
+def test_a_process_that_idles_for_longer_than_its_limit_lives_on(pool: PreparationPool) -> None:
+    first = pool.submit(record(b"ok")).result(60)
+    (process,) = pool._pool._processes
+    time.sleep(1.5)
+    second = pool.submit(record(b"ok")).result(60)
+    assert isinstance(first, PreparedEcg)
+    assert isinstance(second, PreparedEcg)
+    assert [*pool._pool._processes] == [process]
+
+
+@pytest.mark.parametrize("ring_at", ["after the work", "before it is armed", "while it is disarmed"])
+def test_an_alarm_between_the_stages_does_not_get_out(monkeypatch: pytest.MonkeyPatch, ring_at: str) -> None:
+    """The alarm rings where nothing of `prepare` is running: around it, or while the timer is taken back."""
+
+    def ring(*_: object) -> None:
+        preparation._out_of_time(0, None)
+
+    def timer(_: int, seconds: float) -> None:
+        if (ring_at == "while it is disarmed") == (seconds == 0) and ring_at != "after the work":
+            ring()
+
+    monkeypatch.setattr(signal, "setitimer", timer)
+    monkeypatch.setattr(preparation, "prepare", lambda *_: ring() if ring_at == "after the work" else WHOLE)
+    prepared = preparation._prepare_in_time(record(b"x"), behave, make_layout(), 1.0)
+    if ring_at == "while it is disarmed":
+        assert prepared is WHOLE, "an alarm that comes late is none"
+    else:
+        assert isinstance(prepared, Rejection)
+        assert (prepared.reason, prepared.stage) == (Reason.PAYLOAD_TOO_SLOW, "assemble")
+
+
 def test_a_process_that_dies_is_noticed(pool: PreparationPool) -> None:
     with pytest.raises(BrokenProcessPool):
         pool.submit(record(b"die")).result(60)
@@ -88,7 +133,7 @@ def test_a_process_that_dies_is_noticed(pool: PreparationPool) -> None:
 
 PARENT = """
 import sys, time
-from tests.unit.worker.stream.test_preparation import PreparationPool, behave, layout, record
+from tests.unit.worker.stream.test_preparation import PreparationPool, behave, make_layout, record
 if __name__ == "__main__":
     pool = PreparationPool(1, behave, make_layout())
     pool.submit(record(b"fail")).result(60)
@@ -115,7 +160,7 @@ def test_no_process_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
 ENDS = """
 import sys
 from concurrent.futures import wait, FIRST_COMPLETED
-from tests.unit.worker.stream.test_preparation import PreparationPool, behave, layout, record
+from tests.unit.worker.stream.test_preparation import PreparationPool, behave, make_layout, record
 if __name__ == "__main__":
     for _ in range(4):
         pool = PreparationPool(1, behave, make_layout())
