@@ -212,7 +212,11 @@ def test_time_that_is_over_anywhere_is_a_rejection_that_names_the_stage(
     else:
         calls = iter([slow])  # once: what says so has to come to its end
         whole = getattr(pipeline, part)
-        monkeypatch.setattr(pipeline, part, lambda *given, **named: next(calls, whole)(*given, **named))
+
+        def ring_once(*given: object, **named: object) -> object:
+            return next(calls, whole)(*given, **named)
+
+        monkeypatch.setattr(pipeline, part, ring_once)
     rejected = prepare(Record("files", 0, 0, None, None, inverted), decoder, SMALL)
     assert isinstance(rejected, Rejection)
     assert (rejected.reason, rejected.stage) == (Reason.PAYLOAD_TOO_SLOW, stage)
