@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.unit.worker.engine.test_vision import pixel_values
+from tests.support.pixels import pixel_values
 from worker.engine.decoder import Decoded, SlotDecoder
 from worker.engine.grammar import NO, UNDECIDED, YES, Grammar, answer_grammar, least_tokens, token_bytes
 from worker.engine.vision import OrtVisionEncoder
