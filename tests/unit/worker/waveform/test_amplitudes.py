@@ -65,7 +65,7 @@ def test_what_comes_before_an_r_of_a_twentieth_is_a_q(r_mv: float, s_mv: float) 
 
 
 def test_what_comes_after_the_first_r_is_an_s() -> None:
-    its = lead_measurements(measured(drawn({ONSET + 5: -0.5, ONSET + 15: 0.4, ONSET + 25: -0.3})), 0)
+    its = lead_measurements(measured(drawn({ONSET + 5: -0.5, ONSET + 15: 0.4, ONSET + 25: -0.3, ONSET + 35: 0.2})), 0)
     assert (its.r_mv, its.s_mv) == (pytest.approx(0.4), pytest.approx(-0.3))
 
 
@@ -81,7 +81,11 @@ def test_r_is_never_negative_and_s_never_positive_nor_minus_zero(sign: int) -> N
     all_one_way = drawn(dict.fromkeys(range(ONSET, QRS_END + 1), 0.3 * sign))
     its = lead_measurements(measured(all_one_way), 0)
     assert (its.r_mv, its.s_mv) == ((pytest.approx(0.3), 0.0) if sign > 0 else (0.0, pytest.approx(-0.3)))
-    assert "-0.0" not in (str(its.r_mv), str(its.s_mv))
+
+
+def test_what_rounds_to_nothing_has_no_sign() -> None:
+    its = lead_measurements(smooth({ONSET + 152: -0.0004, QRS_END + 30: -0.0004}), 0)
+    assert (str(its.t_mv), str(its.st_mv), str(its.s_mv)) == ("0.0", "0.0", "0.0")
 
 
 def test_st_is_measured_60_ms_after_the_j_point() -> None:
