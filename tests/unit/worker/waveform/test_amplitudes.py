@@ -61,17 +61,17 @@ def test_a_lead_that_cannot_be_used_has_no_numbers_and_the_others_keep_theirs() 
 @pytest.mark.parametrize(("r_mv", "s_mv"), [(0.049, -0.5), (0.05, 0.0), (0.051, 0.0)])
 def test_what_comes_before_an_r_of_a_twentieth_is_a_q(r_mv: float, s_mv: float) -> None:
     its = lead_measurements(measured(drawn({ONSET + 5: -0.5, ONSET + 15: r_mv})), 0)
-    assert (its.r_mv, its.s_mv) == (pytest.approx(r_mv), s_mv)
+    assert (its.r_mv, its.s_mv) == pytest.approx((r_mv, s_mv))
 
 
 def test_what_comes_after_the_first_r_is_an_s() -> None:
     its = lead_measurements(measured(drawn({ONSET + 5: -0.5, ONSET + 15: 0.4, ONSET + 25: -0.3, ONSET + 35: 0.2})), 0)
-    assert (its.r_mv, its.s_mv) == (pytest.approx(0.4), pytest.approx(-0.3))
+    assert (its.r_mv, its.s_mv) == pytest.approx((0.4, -0.3))
 
 
 def test_r_and_s_are_looked_for_from_the_first_sample_of_the_qrs_to_its_last() -> None:
     inside = lead_measurements(measured(drawn({ONSET: 0.4, QRS_END: -0.3})), 0)
-    assert (inside.r_mv, inside.s_mv) == (pytest.approx(0.4), pytest.approx(-0.3))
+    assert (inside.r_mv, inside.s_mv) == pytest.approx((0.4, -0.3))
     outside = lead_measurements(measured(drawn({ONSET - 1: 0.4, QRS_END + 1: -0.3})), 0)
     assert (outside.r_mv, outside.s_mv) == (0.0, 0.0)
 
@@ -80,7 +80,7 @@ def test_r_and_s_are_looked_for_from_the_first_sample_of_the_qrs_to_its_last() -
 def test_r_is_never_negative_and_s_never_positive_nor_minus_zero(sign: int) -> None:
     all_one_way = drawn(dict.fromkeys(range(ONSET, QRS_END + 1), 0.3 * sign))
     its = lead_measurements(measured(all_one_way), 0)
-    assert (its.r_mv, its.s_mv) == ((pytest.approx(0.3), 0.0) if sign > 0 else (0.0, pytest.approx(-0.3)))
+    assert (its.r_mv, its.s_mv) == pytest.approx((0.3, 0.0) if sign > 0 else (0.0, -0.3))
 
 
 def test_what_rounds_to_nothing_has_no_sign() -> None:

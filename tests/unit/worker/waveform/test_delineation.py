@@ -44,6 +44,20 @@ def test_onset_and_end_are_the_earliest_and_latest_of_any_lead() -> None:
     assert found.qrs_end == pytest.approx(195, abs=3)
 
 
+@pytest.mark.parametrize(
+    ("side", "share", "counts"),
+    [("before", 0.015, False), ("before", 0.05, True), ("after", 0.03, False), ("after", 0.08, True)],
+)
+def test_a_slur_belongs_to_the_qrs_if_it_is_not_too_slow(side: str, share: float, counts: bool) -> None:
+    slope = np.zeros(525)
+    slope[160:170], slope[170:180] = 0.1, -0.1
+    slurred = slice(140, 160) if side == "before" else slice(180, 200)
+    slope[slurred] = 0.1 * share
+    found = marks(np.cumsum(slope)[None])
+    assert (found.qrs_onset < 150) is (side == "before" and counts)
+    assert (found.qrs_end > 190) is (side == "after" and counts)
+
+
 def test_a_lead_that_is_not_good_has_no_say() -> None:
     rows_mv = beat_rows(*ALL)
     spoilt = rows_mv.copy()
@@ -104,6 +118,20 @@ def test_a_u_wave_behind_a_trough_does_not_move_the_end_of_t() -> None:
     assert marks(with_u).t_end == pytest.approx(marks(beat_rows(*ALL)).t_end, abs=4)
 
 
+def test_a_taller_slope_behind_the_first_trough_is_not_that_of_t() -> None:
+    low = [(0.1, *waves[1:4], 0.3) for waves in ALL]
+    sharp_u = beat_rows(*low) + 0.14 * bump(T_S, 0.3 + 0.42, 0.06)[None]
+    assert marks(sharp_u).t_end == pytest.approx(marks(beat_rows(*low)).t_end, abs=4)
+
+
+def test_a_shoulder_of_t_is_no_trough() -> None:
+    at = np.arange(525) - (ONSET + 130)
+    t_mv = 0.3 * np.interp(at, [-40, 0, 30, 38, 70], [0, 1, 0.4, 0.45, 0])
+    t_end = marks(qrs_only() + t_mv[None]).t_end
+    assert t_end is not None
+    assert t_end > ONSET + 130 + 42
+
+
 @pytest.mark.parametrize(("at", "counts"), [(-12, False), (-11, True), (-4, True), (-3, False)])
 def test_the_pr_segment_is_16_ms_long_and_ends_6_ms_before_the_qrs(at: int, counts: bool) -> None:
     row = np.zeros((1, 525), np.float32)
@@ -123,7 +151,8 @@ def test_each_lead_has_a_level_of_its_own() -> None:
 
 
 def test_marks_do_not_depend_on_the_level_of_a_lead() -> None:
-    assert marks(beat_rows(*ALL, level_mv=0.9)) == marks(beat_rows(*ALL))
+    for t_mv in (0.3, -0.3):
+        assert marks(with_t(t_mv) + 0.9) == marks(with_t(t_mv))
 
 
 def test_a_sample_is_two_milliseconds() -> None:
