@@ -8,12 +8,11 @@ class Counted(MadeExamples):
     """Says which places were made."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
         self.made: list[int] = []
         self.stock: list[Example] = [object.__new__(Example) for _ in range(count)]
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.stock)
 
     def make(self, at: int) -> Example:
         self.made.append(at)

@@ -1,7 +1,7 @@
 """The table that is quoted: every number in its place, with its interval, beside what it may be compared with."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +12,14 @@ import pytest
 
 from tests.support.measured import measured
 from training.data.example import Example
+from training.evaluation import answers as asking
 from training.evaluation import scores, table
 from training.evaluation.answers import Asked
 from training.evaluation.judgement import Judgement
 from training.evaluation.scores import SCORES, Score
 from training.evaluation.table import BASELINE, Evaluation, Row
+from training.evaluation.text_baseline import TextBaseline
+from worker.model.bundle import ModelBundle
 from worker.model.facts import PromptFacts
 from worker.model.manifest import TemperatureCalibration
 
@@ -153,10 +156,14 @@ def test_the_files_say_what_the_table_says(tmp_path: Path, monkeypatch: pytest.M
     ]
 
 
-class Data(list[Example]):
+class Listed(list[Example]):
     """Examples with a digest, as those of a data set."""
 
     digest = "0123456789abcdef" * 4
+
+
+def data(examples: Iterable[Example]) -> Any:
+    return Listed(examples)
 
 
 @pytest.fixture
@@ -171,13 +178,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
 
     files = {"config.json": "c" * 64, "model.safetensors": "abcdef" * 10}
     manifest = SimpleNamespace(files=files, calibration=TemperatureCalibration(temperature=2.0))
-    monkeypatch.setattr(table.asking, "ask", ask)
+    monkeypatch.setattr(asking, "ask", ask)
     monkeypatch.setattr(table, "read_manifest", lambda _model: manifest)
     monkeypatch.setattr(scores, "RESAMPLES", 20)
     return before
 
 
-EXAMPLES = Data([example(at, ischemic=ischemic, text=f"text {at}") for at, ischemic in enumerate(TRUTH)])
+EXAMPLES = data([example(at, ischemic=ischemic, text=f"text {at}") for at, ischemic in enumerate(TRUTH)])
 
 
 def test_answers_are_kept_by_weights_and_data_and_whatever_the_model_is_called(
@@ -236,8 +243,8 @@ def freely(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         return [whole if int(each.name[1:]) % 2 else "no" for each in batch]
 
     monkeypatch.setattr(table, "load_model", lambda _model: None)
-    monkeypatch.setattr(table.ModelBundle, "load", lambda _model: None)
-    monkeypatch.setattr(table.asking, "write_freely", write)
+    monkeypatch.setattr(ModelBundle, "load", lambda _model: None)
+    monkeypatch.setattr(asking, "write_freely", write)
     return batches
 
 
@@ -245,7 +252,7 @@ def test_the_share_of_the_form_is_that_of_all_free_answers(
     asked: list[Asked], freely: list[list[str]], tmp_path: Path
 ) -> None:
     judged = evaluation(tmp_path)
-    judged.judge("ours", Path("m"), "A", Data([*EXAMPLES, replace(EXAMPLES[0], name="x4")]), free=True, controls=True)
+    judged.judge("ours", Path("m"), "A", data([*EXAMPLES, replace(EXAMPLES[0], name="x4")]), free=True, controls=True)
     assert [made.format for made in judged.rows] == [2 / 5, None, None, None]
     assert freely == [["x0", "x1", "x2", "x3", "x4"]]
 
@@ -253,7 +260,7 @@ def test_the_share_of_the_form_is_that_of_all_free_answers(
 def test_what_was_written_freely_is_not_written_again(
     asked: list[Asked], freely: list[list[str]], tmp_path: Path
 ) -> None:
-    many = Data([example(at, ischemic=at % 3 == 0) for at in range(70)])
+    many = data([example(at, ischemic=at % 3 == 0) for at in range(70)])
     kept = tmp_path / "abcdefabcdef-0123456789ab-unforced.jsonl"
     kept.write_text(json.dumps("<think>a</think><answer>yes</answer>") + "\n" + json.dumps("no") + "\n")
     judged = evaluation(tmp_path)
@@ -282,7 +289,7 @@ def test_the_text_alone_is_fitted_on_other_examples_and_says_yes_from_a_half_on(
         fitted_on.append(examples)
         return Fixed()
 
-    monkeypatch.setattr(table.TextBaseline, "fit", fit)
+    monkeypatch.setattr(TextBaseline, "fit", fit)
     others = [example(9)]
     judged = evaluation(tmp_path)
     judged.judge_text_alone(others, "A", EXAMPLES)

@@ -25,7 +25,7 @@ def said(*texts: str) -> list[list[dict[str, str]]]:
     return [[{"role": "assistant", "content": text}] for text in texts]
 
 
-def rewards(**weights: float) -> tuple[list[Callable[..., list[float]]], list[float]]:
+def rewards(**weights: Any) -> tuple[list[Callable[..., list[float]]], list[float]]:
     return grpo._rewards(EXAMPLES.__getitem__, replace(Rewarding(), **weights))
 
 

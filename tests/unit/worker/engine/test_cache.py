@@ -195,4 +195,5 @@ def test_a_whole_prompt_attends_causally() -> None:
 def test_a_model_is_told_to_attend_this_way() -> None:
     model = SimpleNamespace(config=SimpleNamespace(_attn_implementation="sdpa"))
     use_slot_attention(model)
-    assert AttentionInterface()[model.config._attn_implementation] is _attend
+    known: Any = AttentionInterface
+    assert known()[model.config._attn_implementation] is _attend

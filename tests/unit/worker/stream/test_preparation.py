@@ -97,5 +97,5 @@ def test_a_process_ends_that_closes_its_pool_in_the_middle_of_work(tmp_path: Pat
     script = tmp_path / "ends.py"
     script.write_text(ENDS)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
-    command = [sys.executable, script, str(pools)]
+    command = [sys.executable, str(script), str(pools)]
     assert subprocess.run(command, env=environment, timeout=120, check=False).returncode == 0
