@@ -16,6 +16,7 @@ from schemas.finding import EngineRef, Finding, ModelRef
 from schemas.rejection import Reason, Rejection
 from simulator.edits import invert_t_waves, real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
+from tests.support.results import answer
 from worker import pipeline
 from worker.engine.question import Answer
 from worker.picture.layout import make_layout
@@ -55,7 +56,9 @@ def read_record(record: Record, answer: Answer | None = None) -> Finding | Rejec
 
 
 def say(text: str, *, yes: bool = True, probability: float = 0.9, forced: bool = False) -> Answer:
-    return Answer(text, yes, probability, probability, 1.0, forced, False, 20)
+    return answer(
+        text=text, yes=yes, probability_yes=probability, raw_probability_yes=probability, forced=forced, tokens=20
+    )
 
 
 @pytest.fixture(scope="module")

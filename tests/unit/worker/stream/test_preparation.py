@@ -1,71 +1,32 @@
 """The pool of processes: bounded in time, dead when one of its processes is, gone when its parent is."""
 
-import gc
 import os
 import signal
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from adapters.log import Record
-from schemas.ecg import Ecg
-from schemas.rejection import Reason, Rejected, Rejection
-from simulator.edits import real_ecg
+from schemas.rejection import Reason, Rejection
 from tests.support import results
+from tests.support.preparing import behave, record
 from worker.operations.gc_policy import COLLECT_EVERY
 from worker.picture.layout import make_layout
 from worker.prepared import PreparedEcg
 from worker.stream import preparation
 from worker.stream.preparation import PreparationPool
 
-
-class Circle:
-    """Refers to itself, so that only a collection frees it."""
-
-    def __init__(self) -> None:
-        self.itself = self
-        ALIVE.add(self)
-
-
-ALIVE: "weakref.WeakSet[Circle]" = weakref.WeakSet()
-
-
-def behave(payload: bytes) -> Ecg:
-    """A decoder that does what the record says."""
-    match payload:
-        case b"loop":
-            while True:
-                pass
-        case b"die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case b"fail":
-            raise ValueError("DOE^JANE")
-        case b"swallow":
-            with suppress(Exception):  # as parsers do
-                time.sleep(30)
-        case b"circle":
-            gc.disable()  # Python's own collections
-            Circle()
-            raise Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT, str(len(ALIVE)))
-    return real_ecg()
-
-
-def record(value: bytes) -> Record:
-    return Record("ecg.inbound", 0, 0, None, None, value)
-
-
 WHOLE = results.prepared(record(b"x"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool() -> Iterator[PreparationPool]:
+    """One for all tests that leave it whole."""
     with closing(PreparationPool(1, behave, make_layout(), time_limit_s=1.0)) as running:
         yield running
 
@@ -126,14 +87,16 @@ def test_an_alarm_between_the_stages_does_not_get_out(monkeypatch: pytest.Monkey
         assert (prepared.reason, prepared.stage) == (Reason.PAYLOAD_TOO_SLOW, "assemble")
 
 
-def test_a_process_that_dies_is_noticed(pool: PreparationPool) -> None:
-    with pytest.raises(BrokenProcessPool):
-        pool.submit(record(b"die")).result(60)
+def test_a_process_that_dies_is_noticed() -> None:
+    with closing(PreparationPool(1, behave, make_layout())) as broken, pytest.raises(BrokenProcessPool):
+        broken.submit(record(b"die")).result(60)
 
 
 PARENT = """
 import sys, time
-from tests.unit.worker.stream.test_preparation import PreparationPool, behave, make_layout, record
+from tests.support.preparing import behave, record
+from worker.picture.layout import make_layout
+from worker.stream.preparation import PreparationPool
 if __name__ == "__main__":
     pool = PreparationPool(1, behave, make_layout())
     pool.submit(record(b"fail")).result(60)
@@ -160,17 +123,21 @@ def test_no_process_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
 ENDS = """
 import sys
 from concurrent.futures import wait, FIRST_COMPLETED
-from tests.unit.worker.stream.test_preparation import PreparationPool, behave, make_layout, record
+from tests.support.preparing import behave, record
+from worker.picture.layout import make_layout
+from worker.stream.preparation import PreparationPool
 if __name__ == "__main__":
-    for _ in range(4):
+    for _ in range(int(sys.argv[1])):
         pool = PreparationPool(1, behave, make_layout())
         wait([pool.submit(record(b"ok")) for _ in range(pool.room)], return_when=FIRST_COMPLETED)
         pool.close()
 """
 
 
-def test_a_process_ends_that_closes_its_pool_in_the_middle_of_work(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pools", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_a_process_ends_that_closes_its_pool_in_the_middle_of_work(tmp_path: Path, pools: int) -> None:
     script = tmp_path / "ends.py"
     script.write_text(ENDS)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
-    assert subprocess.run([sys.executable, script], env=environment, timeout=120, check=False).returncode == 0
+    command = [sys.executable, str(script), str(pools)]
+    assert subprocess.run(command, env=environment, timeout=120, check=False).returncode == 0
