@@ -20,6 +20,7 @@ from worker.waveform.quality import (
 )
 from worker.waveform.spectrum import spectrum
 
+RATES_HZ = [250, 500, pytest.param(1000, marks=pytest.mark.slow)]
 UNMEASURED = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
 LIMB_FOLLOWERS = {"III", "aVR", "aVL", "aVF"}
 
@@ -35,7 +36,7 @@ def measured_leads(ecg: Ecg) -> set[str]:
 
 
 @pytest.mark.parametrize("bpm", [45, 60, 100, 140])
-@pytest.mark.parametrize("hz", [250, 500, 1000])
+@pytest.mark.parametrize("hz", RATES_HZ)
 def test_a_clean_ecg_has_no_flags(bpm: int, hz: int) -> None:
     assert flagged(analytic_ecg(bpm, hz)) == set()
     assert measure(analytic_ecg(bpm, hz)).quality.usable
