@@ -10,7 +10,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types layers check format schemas docs lock manifests image-check demo-model demo-tables bench-quick faults-quick faults soak clean
+.PHONY: help setup demo test test-unit lint types layers check format schemas docs lock wheel-check manifests image-check demo-model demo-tables bench-quick faults-quick faults soak clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ demo: setup ## run the whole system on this machine and show what it found (buil
 
 test: setup ## run every test that this machine can run, on a real Kafka broker too
 	$(BIN)/python -m pytest
+
+test-unit: setup ## run the quick tests (90 s)
+	$(BIN)/python -m pytest tests/unit -m "not slow"
 
 lint: setup ## check style and formatting
 	$(BIN)/ruff check .
@@ -63,6 +66,9 @@ lock: setup ## resolve the exact versions of all packages anew
 	for list in deploy/requirements-build deploy/checks/requirements-tools deploy/checks/requirements-checkov; do \
 		$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
 			$$list.in -o $$list.lock || exit 1; done
+
+wheel-check: setup ## build the wheel, install it without the lock into an empty environment, run its demo (4 minutes on two busy cores)
+	$(BIN)/python -m deploy.checks.wheel
 
 manifests: setup ## render deploy/overlays/ and check them, on a real Kubernetes API server too
 	$(BIN)/python -m deploy.checks.manifests

@@ -10,8 +10,7 @@ from adapters.dicom.decode import decode_dicom, looks_like_dicom
 from adapters.dicom.priority import peek_dicom
 from adapters.hl7v2.decode import decode_hl7v2, looks_like_hl7v2
 from adapters.hl7v2.priority import peek_hl7v2
-from adapters.log import Headers
-from adapters.log_limits import MAX_VALUE_BYTES
+from adapters.log import MAX_VALUE_BYTES, Headers
 from adapters.recording.site import SiteDefaults
 from schemas.ecg import Ecg, Priority
 from schemas.rejection import Reason, Rejected

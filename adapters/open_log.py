@@ -1,6 +1,8 @@
 """From a URL to a log. The one place that names every implementation."""
 
+import re
 from pathlib import Path
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from adapters.kafka.inspection import KafkaInspection
@@ -9,7 +11,42 @@ from adapters.kafka.options import KafkaOptions
 from adapters.log import Log, LogError
 from adapters.sqlite.log import SqliteLog
 
-DEFAULT_KAFKA_PORT = 9092
+DEFAULT_KAFKA_PORT: Final = 9092
+FORMS: Final = "a log's URL is kafka://HOST:PORT[,HOST:PORT...] or sqlite:///PATH"
+NO_ADDRESS: Final = "an address is no host, or its port is no number from 1 to 65535"
+
+
+def check_url(url: str) -> None:
+    """Raise LogError, with what is wrong and the forms, unless the URL could be a log's. It is not repeated."""
+    flaw = _flaw(url)
+    if flaw is not None:
+        raise LogError(f"{flaw}; {FORMS}")
+
+
+def _flaw(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half of an IPv6 address
+        return NO_ADDRESS
+    if parts.scheme not in ("kafka", "sqlite"):
+        return "it begins with neither kafka:// nor sqlite://"
+    if "@" in parts.netloc:
+        return "it holds a user name or a password, which belong in ECG_KAFKA_USERNAME and ECG_KAFKA_PASSWORD_FILE"
+    if parts.query or parts.fragment:
+        return "it holds a ? or a #"
+    if parts.scheme == "sqlite":
+        absolute = not parts.netloc and parts.path.startswith("/") and len(parts.path) > 1
+        return None if absolute else "the path after sqlite:// does not begin with /"
+    if parts.path not in ("", "/"):
+        return "there is something after the last address"
+    if not all(map(_is_address, parts.netloc.split(","))):
+        return NO_ADDRESS
+    return None
+
+
+def _is_address(server: str) -> bool:
+    found = re.fullmatch(r"([^\s:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", server)
+    return found is not None and (found[2] is None or 0 < int(found[2]) < 65536)
 
 
 def open_log(url: str, options: KafkaOptions | None = None) -> Log:
@@ -18,25 +55,26 @@ def open_log(url: str, options: KafkaOptions | None = None) -> Log:
     `options` are for Kafka; without them it is reached in the clear. Raises LogError for a URL that is neither, and
     LogUnavailable if nobody answers there.
     """
+    check_url(url)
     parts = urlsplit(url)
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise LogError("a log's URL holds an address only; user names and passwords belong in the options")
-    if parts.scheme == "kafka" and parts.netloc and parts.path in ("", "/"):
-        return KafkaLog([_with_port(server) for server in parts.netloc.split(",")], options or KafkaOptions())
-    if parts.scheme == "sqlite" and not parts.netloc and parts.path.startswith("/") and options is None:
-        return SqliteLog(Path(unquote(parts.path)))
-    raise LogError("a log's URL is kafka://host:port[,host:port...], or sqlite:///path without Kafka's options")
+    if parts.scheme == "kafka":
+        return KafkaLog(_servers(parts.netloc), options or KafkaOptions())
+    if options is not None:
+        raise LogError("the log is sqlite://, which has no use for Kafka's options; unset every ECG_KAFKA_ setting")
+    return SqliteLog(Path(unquote(parts.path)))
 
 
 def open_inspection(url: str, options: KafkaOptions | None = None) -> KafkaInspection | None:
     """A look at the cluster of a log that `open_log` opens; None for an embedded one, which has nothing to look at."""
+    check_url(url)
     parts = urlsplit(url)
     if parts.scheme != "kafka":
         return None
-    return KafkaInspection([_with_port(server) for server in parts.netloc.split(",")], options or KafkaOptions())
+    return KafkaInspection(_servers(parts.netloc), options or KafkaOptions())
 
 
-def _with_port(server: str) -> str:
-    if not server:
-        raise LogError("an empty address in the log's URL")
-    return server if server.rpartition(":")[2].isdigit() else f"{server}:{DEFAULT_KAFKA_PORT}"
+def _servers(netloc: str) -> list[str]:
+    return [
+        server if server.rpartition(":")[2].isdigit() else f"{server}:{DEFAULT_KAFKA_PORT}"
+        for server in netloc.split(",")
+    ]

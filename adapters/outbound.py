@@ -1,5 +1,6 @@
 """From a URL to a receiver of findings. The one place that names every outbound form."""
 
+import os
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +9,13 @@ from urllib.parse import urlsplit
 
 from adapters.hl7v2.oru.message import Route, build_oru, control_id
 from adapters.mllp.client import MllpClient, RetryPolicy
+from schemas.errors import WorkerError
 from schemas.finding import Finding
 
 _FORM: Final = "a receiver's URL is mllp://HOST:PORT, or mllps://HOST:PORT for TLS"
 
 
-class ReceiverError(Exception):
+class ReceiverError(WorkerError):
     """The receiver's URL or its TLS files are of no use; the message says which, without their content."""
 
 
@@ -50,12 +52,15 @@ def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | No
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ReceiverError(_FORM) from None
-    extras = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if parts.scheme not in ("mllp", "mllps") or not host or not port or extras:
-        raise ReceiverError(_FORM)
+        raise ReceiverError(f"its port is no number from 1 to 65535; {_FORM}") from None
+    if parts.scheme not in ("mllp", "mllps"):
+        raise ReceiverError(f"it begins with neither mllp:// nor mllps://; {_FORM}")
+    if not host or not port:
+        raise ReceiverError(f"its {'port' if host else 'host'} is missing; {_FORM}")
+    if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ReceiverError(f"it holds more than a host and a port; {_FORM}")
     if parts.scheme == "mllp" and tls is not None:
-        raise ReceiverError("TLS files are given, but the receiver's URL is mllp://, not mllps://")
+        raise ReceiverError("TLS files are given, but the receiver's URL is mllp://; write mllps://, or unset them")
     context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
     return MllpReceiver(MllpClient(host, port, retry, context), route)
 
@@ -64,9 +69,22 @@ def _context(files: TlsFiles) -> ssl.SSLContext:
     """TLS 1.2 or later, with the receiver's name checked."""
     try:
         context = ssl.create_default_context(cafile=files.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if files.certificate is not None:
-            context.load_cert_chain(files.certificate, files.key)
     except (OSError, ValueError) as error:
-        raise ReceiverError(f"the receiver's TLS files cannot be used: {type(error).__name__}") from None
+        raise _unusable(error, "ECG_DELIVER_CA_FILE", files.ca) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if files.certificate is not None:
+        try:
+            context.load_cert_chain(files.certificate, files.key)
+        except (OSError, ValueError) as error:
+            names = "ECG_DELIVER_CERTIFICATE_FILE and ECG_DELIVER_KEY_FILE"
+            raise _unusable(error, names, files.certificate, files.key) from None
     return context
+
+
+def _unusable(error: Exception, setting: str, *files: Path | None) -> ReceiverError:
+    """Which TLS file cannot be used, and why, without anything of its content."""
+    named = [file for file in files if file is not None]
+    missing = [file for file in named if not os.access(file, os.R_OK)]
+    reason = str(getattr(error, "reason", None) or "no PEM, or not a pair").lower().replace("_", " ")
+    cause = reason if isinstance(error, ssl.SSLError) else getattr(error, "strerror", None) or reason
+    return ReceiverError(f"{', '.join(map(str, missing or named))} cannot be used: {cause}; check {setting}")

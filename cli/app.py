@@ -3,17 +3,10 @@
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong use.
 """
 
-import os
-import sys
-
 import typer
 
-from adapters.log import LogError
-from cli import output
+from cli import failure
 from cli.commands import check, deliver, demo, export_vision, files, rejections, replay, run, settings, simulate, topics
-from cli.settings import SettingsError
-from worker.model.errors import BundleError, EngineError
-from worker.operations import logs
 
 app = typer.Typer(
     name="ecg-worker",
@@ -24,13 +17,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(demo.demo)
-app.command()(run.run)
+app.command()(failure.service(run.run))
 app.command()(files.explain)
 app.command()(files.measure)
 app.command()(files.render)
 app.command()(topics.submit)
 app.command()(topics.read)
-app.command()(deliver.deliver)
+app.command()(failure.service(deliver.deliver))
 app.command()(replay.replay)
 app.add_typer(rejections.app, name="rejections")
 app.command()(check.check)
@@ -40,24 +33,8 @@ app.command()(simulate.simulate)
 
 
 def main() -> None:
-    """Run a command; expected failures end with one plain line on stderr instead of a traceback."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    logs.configure("WARNING")  # `run` and `deliver`, whose users read logs, say more
-    try:
-        app()
-    except SettingsError as error:
-        _fail(str(error), 2)
-    except (BundleError, EngineError, LogError) as error:
-        _fail(str(error), 1)
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        sys.stderr.close()
-        sys.exit(0)
-
-
-def _fail(message: str, code: int) -> None:
-    for line in message.splitlines():
-        output.notify(f"ecg-worker: {line}")
-    sys.exit(code)
+    """Run a command; if it fails, the last line on stderr says why."""
+    failure.run_command("ecg-worker", app)
 
 
 if __name__ == "__main__":

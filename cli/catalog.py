@@ -12,6 +12,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from adapters.log import LogError
+from adapters.open_log import check_url
+
 PREFIX: Final = "ECG_"
 
 # Groups whose fields have their own name behind the group's outside: `kafka.username` is `kafka_username`.
@@ -52,6 +55,14 @@ class Setting:
         return (group, rest) if group in _GROUPS else (self.name,)
 
 
+def _log_url(url: str) -> str:
+    try:
+        check_url(url)
+    except LogError as error:
+        raise ValueError(str(error)) from None
+    return url
+
+
 def _time_zone(name: str) -> str:
     try:
         ZoneInfo(name)
@@ -79,8 +90,8 @@ _POSITIVE: Final[Any] = Field(gt=0)
 
 CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
     "Log, model and group": (
-        Setting("log", "where records are: kafka://HOST:PORT[,HOST:PORT] or sqlite:///PATH", flag="--log", url=True,
-                default="sqlite:// and log.db in the user's data folder"),
+        Setting("log", "where records are: kafka://HOST:PORT[,HOST:PORT] or sqlite:///PATH", flag="--log",
+                url=True, check=_log_url, default="sqlite:// and log.db in the user's data folder"),
         Setting("model", "model directory", flag="--model"),
         Setting("model_digest", "digest of the one bundle that may be served; not set: any", check=_digest),
         Setting("group", "consumer group of `run`", flag="--group"),

@@ -22,18 +22,32 @@ from adapters.mllp.client import RetryPolicy
 from adapters.outbound import TlsFiles
 from cli.catalog import SETTINGS, Setting
 from cli.sources import Stated, stated_values, unknown_names, unknown_variables
+from schemas.errors import WorkerError
 from worker.operations import logs
 from worker.stream.limits import Limits
 
 
-class SettingsError(Exception):
+class SettingsError(WorkerError):
     """The settings are wrong; the message names them as they were given, one problem a line."""
+
+    exit_code = 2
 
 
 def data_directory() -> Path:
     """Where this user's embedded log and built models live."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "ecg-r1-worker"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file} cannot be read: {error.strerror}; give this user the right to it") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is not written in UTF-8 (byte {error.start}); save it anew") from None
+    except tomllib.TOMLDecodeError as error:  # says at which line and column
+        raise SettingsError(f"{file} is no TOML: {error}; correct that line") from None
 
 
 def _default_log() -> str:
@@ -186,13 +200,6 @@ def _built(kind: type[Any], stated: Mapping[str, Stated], at: tuple[str, ...]) -
         return kind(**values)
     except (LogError, ValueError) as error:  # what a room says of its own
         raise SettingsError(f"{', '.join(each.source for each in here.values())}: {error}") from None
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # it cannot be read, or is no TOML
-        raise SettingsError(f"settings file: {type(error).__name__}") from None
 
 
 def _unknown(source: str, near: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 from schemas.codes import Code
 from schemas.finding import Contract, Source
 
-Stage = Literal["payload", "decode", "measure", "screen", "render"]
+Stage = Literal["payload", "decode", "measure", "screen", "render", "assemble"]
 
 
 class Reason(Code):
@@ -19,7 +19,10 @@ class Reason(Code):
     PAYLOAD_EMPTY = "payload.empty", "The record has no value, or one of zero bytes."
     PAYLOAD_TOO_LARGE = "payload.too_large", "The record is larger than the worker accepts."
     PAYLOAD_UNKNOWN_FORMAT = "payload.unknown_format", "The bytes are no format that the worker reads."
-    PAYLOAD_TOO_SLOW = "payload.too_slow", "Decoding did not end within its time limit."
+    PAYLOAD_TOO_SLOW = (
+        "payload.too_slow",
+        "Preparing the ECG did not end within its time limit; the stage says where it was by then.",
+    )
 
     HL7_MALFORMED = "hl7.malformed", "The message breaks HL7 v2's encoding rules."
     HL7_ENCODING = "hl7.encoding", "MSH-18 names a character set that is not supported, or the bytes do not follow it."

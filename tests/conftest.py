@@ -9,8 +9,8 @@ import hypothesis
 import pytest
 import structlog
 
+from cli.failure import CHATTY
 from tests.kafka.broker import Broker, BrokerUnavailable, running_broker, skip_or_fail
-from worker.operations import logs
 
 # What an example does is asserted; how long it takes depends on what else the machine does.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -20,7 +20,7 @@ hypothesis.settings.load_profile("untimed")
 @pytest.fixture(autouse=True)
 def _logging_stays_as_it_was() -> Iterator[None]:
     """The command line configures logging for its process; a test that runs it in this one must not do so for all."""
-    root, loggers = logging.getLogger(), [logging.getLogger(name) for name in logs.CHATTY]
+    root, loggers = logging.getLogger(), [logging.getLogger(name) for name in CHATTY]
     before = root.handlers[:], root.level, [logger.level for logger in loggers]
     yield
     root.handlers[:] = before[0]

@@ -1,8 +1,8 @@
 """The whole way from a record to a finding, on one page.
 
-    record -> decode -> measure -> screen -> render = a case      `prepare`, in a pool of processes
-    case -> engine                                  = an answer   in the engine's thread, if the question applies
-    case, answer -> ground -> assess -> flag        = a finding   `conclude`
+    record -> decode -> measure -> screen -> render  = a prepared ECG   `prepare`, in a pool of processes
+    prepared ECG -> engine                           = an answer        the engine's thread, if the question applies
+    prepared ECG, answer -> ground -> assess -> flag = a finding        `conclude`
 
 Every record ends as exactly one Finding or one Rejection; nothing else leaves this page.
 """
@@ -29,19 +29,26 @@ from schemas.rejection import Reason, Rejected, Rejection, Stage
 from worker.engine.question import Answer
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
-from worker.picture.raster import image_digest, render_image
+from worker.picture.raster import Picture, image_digest, render_image
 from worker.prepared import PreparedEcg
 from worker.provenance import VERSION, ModelIdentity, ecg_digest, finding_id
 from worker.redrive_headers import read_redrive
 from worker.verdict.assessment import assess
 from worker.verdict.flag import decide
 from worker.verdict.grounding import ground
-from worker.verdict.screening import screen
-from worker.waveform.measure import measure
+from worker.verdict.screening import Screening, screen
+from worker.waveform.measure import Measured, measure
+
+
+class OutOfTime(BaseException):
+    """The time for a preparation is over. No `Exception`, so that no parser's own fence takes it for a fault of its."""
 
 
 def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> PreparedEcg | Rejection:
-    """Everything that can be said of a record before the model is asked, or why nothing can be said."""
+    """Everything that can be said of a record before the model is asked, or why nothing can be said.
+
+    Whoever limits its time raises OutOfTime in its thread, from a signal: that is a rejection which names the stage.
+    """
     try:
         with _stage("decode"):
             ecg = decode(record.value)
@@ -51,23 +58,10 @@ def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> P
             screening = screen(ecg, measured)
         with _stage("render"):
             image = render_image(ecg, layout) if screening.verdict is None else None
+        with _stage("assemble"):
+            return _assemble(record, ecg, measured, screening, image)
     except Rejected as rejected:
         return reject(record, rejected)
-    return PreparedEcg(
-        source=_source(record, ecg),
-        ecg_digest=ecg_digest(ecg),
-        patient=PatientRef(id=ecg.patient.id, assigner=ecg.patient.assigner),
-        encounter=ecg.order.encounter,
-        order=OrderRef(placer=ecg.order.placer, filler=ecg.order.filler),
-        priority=ecg.order.priority,
-        ecg=_summary(ecg),
-        quality=measured.quality,
-        measurements=measured.measurements,
-        screening=screening,
-        facts=PromptFacts(ecg.patient.age_years, ecg.patient.sex, ecg.order.clinical_texts),
-        image=image,
-        image_digest=None if image is None else image_digest(image),
-    )
 
 
 def conclude(prepared: PreparedEcg, answer: Answer | None, model_identity: ModelIdentity) -> Finding:
@@ -101,6 +95,24 @@ def conclude(prepared: PreparedEcg, answer: Answer | None, model_identity: Model
     )
 
 
+def _assemble(record: Record, ecg: Ecg, measured: Measured, screening: Screening, image: Picture | None) -> PreparedEcg:
+    return PreparedEcg(
+        source=_source(record, ecg),
+        ecg_digest=ecg_digest(ecg),
+        patient=PatientRef(id=ecg.patient.id, assigner=ecg.patient.assigner),
+        encounter=ecg.order.encounter,
+        order=OrderRef(placer=ecg.order.placer, filler=ecg.order.filler),
+        priority=ecg.order.priority,
+        ecg=_summary(ecg),
+        quality=measured.quality,
+        measurements=measured.measurements,
+        screening=screening,
+        facts=PromptFacts(ecg.patient.age_years, ecg.patient.sex, ecg.order.clinical_texts),
+        image=image,
+        image_digest=None if image is None else image_digest(image),
+    )
+
+
 @contextmanager
 def _stage(stage: Stage) -> Iterator[None]:
     """Whatever goes wrong inside is a rejection that names the stage. No exception's text gets out."""
@@ -108,11 +120,13 @@ def _stage(stage: Stage) -> Iterator[None]:
         yield
     except Rejected:
         raise
+    except OutOfTime:
+        reason, detail = Reason.PAYLOAD_TOO_SLOW, ""
     except Exception as error:  # noqa: BLE001 - one record must not stop the worker
-        failure = type(error).__name__
+        reason, detail = Reason.INTERNAL, type(error).__name__
     else:
         return
-    raise Rejected(Reason.INTERNAL, failure, stage)
+    raise Rejected(reason, detail, stage)
 
 
 def reject(record: Record, rejected: Rejected) -> Rejection:

@@ -18,7 +18,7 @@ from pydicom.config import strict_reading
 from pydicom.datadict import tag_for_keyword
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, TEXT_VR_DELIMS
 
-from adapters.log_limits import MAX_VALUE_BYTES
+from adapters.log import MAX_VALUE_BYTES
 from schemas.rejection import Reason, Rejected
 
 IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"

@@ -1,5 +1,6 @@
 """What every use of the Kafka client library needs here: no leftovers, no lost request, one kind of error."""
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -9,12 +10,24 @@ from socket import socket
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError, RetriableError
+from kafka.errors import (
+    AuthorizationError,
+    ClusterAuthorizationFailedError,
+    IllegalSaslStateError,
+    KafkaError,
+    KafkaTimeoutError,
+    RetriableError,
+    SaslAuthenticationFailedError,
+    UnsupportedSaslMechanismError,
+)
 from kafka.errors import KafkaConnectionError as Disconnected
 from kafka.net.compat import KafkaNetClient
 from kafka.net.inet import KafkaNetSocket
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
 
 from adapters.deadline import Deadline, call_with_deadline
+from adapters.kafka.contact import reach, refusal, why_out_of_reach
 from adapters.kafka.options import ANYWHERE, THIS_MACHINE
 from adapters.log import LogError, LogUnavailable
 
@@ -28,10 +41,15 @@ LOGGER: Final = logging.getLogger(__name__)
 # At DEBUG the library logs keys, values and passwords. INFO and above name topics, partitions and brokers only.
 LIBRARY_LOGGER: Final = logging.getLogger("kafka")
 
-ASK_PAUSE_S: Final = 0.2
+REQUEST_PAUSE_S: Final = 0.2
+
+FIRST_CONTACT_MS: Final = 4000  # of the library, to a broker that takes connections
+
+# Rights that brokers before 2.8 ask of everybody who publishes in transactions.
+EVERYWHERE: Final[Rights] = {ClusterAuthorizationFailedError: "IdempotentWrite on the cluster"}
 
 
-class TidySocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no types
+class ClosingSocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no types
     """The library's plain connection, but a socket that could not connect is closed, not left to the collector.
 
     During an outage every client tries again each second. The library's door to other ways of connecting is the proxy.
@@ -48,7 +66,7 @@ class TidySocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no t
             raise
 
 
-class LoopbackSocket(TidySocket):
+class LoopbackSocket(ClosingSocket):
     """A connection that stays on this machine, whatever addresses the brokers name."""
 
     SCHEMES = (THIS_MACHINE.removesuffix("://"),)
@@ -62,8 +80,46 @@ class LoopbackSocket(TidySocket):
         return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
 
 
-class PatientClient(KafkaNetClient):  # type: ignore[misc] # the library ships no types
-    """The producer's network client, with one bug of kafka-python 3.0.12 mended and one fact kept.
+# What a broker that was asked for a way in will say again, however often it is asked.
+REFUSALS: Final = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError)
+
+
+class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library ships no types
+    """The library's connections, with a note of why the last one to each broker failed: it only logs that, each time.
+
+    While `hasty`, a refusal is final; later a password may just be changing, and is tried again.
+    """
+
+    def __init__(self, net: Any, **settings: Any) -> None:
+        super().__init__(net, **settings)
+        self.failures: dict[object, BaseException] = {}
+        self.hasty = False
+
+    def get_connection(self, node_id: object, *arguments: Any, **settings: Any) -> Any:
+        """The connection to a broker, made if there is none."""
+        failure = self.failures.get(node_id)
+        if self.hasty and isinstance(failure, REFUSALS):
+            raise failure
+        connection = super().get_connection(node_id, *arguments, **settings)
+        if not hasattr(connection, "noted"):
+            connection.noted = True
+            connection.init_future.add_callback(lambda _: self.failures.pop(node_id, None))
+            connection.init_future.add_errback(functools.partial(self._note, node_id))
+        return connection
+
+    def _note(self, node_id: object, failure: BaseException) -> None:
+        is_news = node_id not in self.failures
+        self.failures[node_id] = failure
+        node = self.cluster.broker_metadata(node_id)
+        if is_news and node is not None and not self.closed and not self.hasty:
+            told = failure if isinstance(failure, Disconnected | KafkaTimeoutError) else type(failure).__name__
+            LOGGER.warning(
+                f"kafka://{node.host}:{node.port} cannot be reached: {refusal(failure, self.config) or told}"
+            )
+
+
+class RequestTrackingClient(KafkaNetClient):  # type: ignore[misc] # the library ships no types
+    """The producer's network client, with a patch for one bug of kafka-python 3.0.12 and one fact kept.
 
     The bug: the sender asks `await_ready` before it sends a transactional request. It expects False for a broker that
     cannot be reached, but gets an exception, and then forgets the request: its caller waits for ever.
@@ -74,8 +130,15 @@ class PatientClient(KafkaNetClient):  # type: ignore[misc] # the library ships n
     """
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings)
+        net = NetworkSelector(**settings)
+        super().__init__(net=net, manager=NotingManager(net, **settings))
         self.lost_contact = False
+
+    @property
+    def connections(self) -> NotingManager:
+        """The connections to brokers."""
+        manager: NotingManager = self._manager
+        return manager
 
     def await_ready(self, node_id: object, timeout_ms: float = 30_000) -> bool:
         """Whether the broker can be reached now, or within the time allowed."""
@@ -94,53 +157,69 @@ class PatientClient(KafkaNetClient):  # type: ignore[misc] # the library ships n
         self.lost_contact = True
 
 
-def connect(kind: Callable[..., Any], settings: dict[str, Any]) -> tuple[Any, PatientClient]:
+def connect_first(kind: Callable[..., Any], settings: dict[str, Any]) -> Any:
+    """A client for the first contact of this process: one that fails soon, and says why. Raises LogUnavailable."""
+    reach(settings)
+    limit_ms = min(settings["bootstrap_timeout_ms"], FIRST_CONTACT_MS)
+    client, _ = connect(kind, {**settings, "bootstrap_timeout_ms": limit_ms}, hasty=True)
+    return client
+
+
+def connect(
+    kind: Callable[..., Any], settings: dict[str, Any], *, hasty: bool = False
+) -> tuple[Any, RequestTrackingClient]:
     """A consumer, producer or admin client, connected, and the network client in it.
 
-    If it cannot connect nothing stays behind: the library would leave sockets, and a thread that tries for ever.
+    If it cannot connect nothing stays behind: the library would leave sockets, and a thread that tries for ever. It is
+    `hasty` if a broker's refusal is taken for an answer. Raises LogUnavailable, with what kept it from connecting.
     """
     LIBRARY_LOGGER.setLevel(max(LIBRARY_LOGGER.level, logging.INFO))
-    made: list[PatientClient] = []
+    made: list[RequestTrackingClient] = []
 
-    def client(**configs: Any) -> PatientClient:
-        made.append(PatientClient(**configs))
+    def client(**configs: Any) -> RequestTrackingClient:
+        made.append(RequestTrackingClient(**configs))
+        made[-1].connections.hasty = hasty
         return made[-1]
 
     try:
-        return kind(**settings, kafka_client=client), made[0]
+        connected = kind(**settings, kafka_client=client)
     except BaseException as error:
+        failures = [failure for each in made for failure in each.connections.failures.values()]
         for each in made:
             each.close()
-        if isinstance(error, KafkaTimeoutError):  # whatever the reason was: the library tells it only to its log
-            raise LogUnavailable(
-                "no broker answered in time, or none accepted our credentials or certificate"
-            ) from None
+        if isinstance(error, (KafkaTimeoutError, *REFUSALS)):
+            raise LogUnavailable(why_out_of_reach(settings, failures)) from None
         raise
+    made[0].connections.hasty = False
+    return connected, made[0]
 
 
-def ask(deadline: Deadline, question: Callable[[], T]) -> T:
-    """The answer to a question that changes nothing, asked again while the brokers are not ready to answer."""
+def request(deadline: Deadline, send: Callable[[], T]) -> T:
+    """The answer to a request that changes nothing, sent again while the brokers are not ready to answer."""
     while True:
         try:
-            return call_with_deadline(deadline, "kafka-ask", question)
+            return call_with_deadline(deadline, "kafka-request", send)
         except RetriableError:
-            if deadline.remaining_s < ASK_PAUSE_S:
+            if deadline.remaining_s < REQUEST_PAUSE_S:
                 raise
-            time.sleep(ASK_PAUSE_S)
+            time.sleep(REQUEST_PAUSE_S)
 
 
 def denied(doing: str, error: AuthorizationError, rights: Rights) -> LogError:
     """What to say of a refusal: the right that is missing, as whoever grants it would word it."""
-    return LogError(f"{doing}: not allowed; grant {rights.get(type(error)) or type(error).__name__}")
+    right = rights.get(type(error)) or EVERYWHERE.get(type(error)) or type(error).__name__
+    return LogError(f"{doing}: not allowed; grant {right}")
 
 
 @contextmanager
-def translated(doing: str, rights: Rights = MappingProxyType({})) -> Iterator[None]:
+def translate_errors(doing: str, rights: Rights = MappingProxyType({})) -> Iterator[None]:
     """Raise the library's errors as ours, by their kind: their texts are not ours to vouch for."""
     try:
         yield
-    except (RetriableError, TimeoutError) as error:
-        raise LogUnavailable(f"{doing}: {type(error).__name__}") from None
+    except (KafkaTimeoutError, TimeoutError):
+        raise LogUnavailable(f"{doing}: no broker answered in time; are all of them up, and in reach?") from None
+    except RetriableError as error:
+        raise LogUnavailable(f"{doing}: {type(error).__name__}; are all brokers up, and in reach?") from None
     except AuthorizationError as error:
         raise denied(doing, error, rights) from None
     except KafkaError as error:

@@ -25,7 +25,7 @@ from kafka.errors import (
 )
 
 from adapters.deadline import Deadline
-from adapters.kafka.client import ask, connect, translated
+from adapters.kafka.client import connect_first, request, translate_errors
 from adapters.kafka.options import KafkaOptions
 
 T = TypeVar("T")
@@ -82,8 +82,8 @@ class KafkaInspection:
     def __init__(self, servers: Sequence[str], options: KafkaOptions) -> None:
         """Connect. Raises LogUnavailable if no broker answers, LogError if it refuses us."""
         self._patience_s = options.timeouts.transaction_s + GRACE_S
-        with translated("connecting"):
-            self._admin, _ = connect(KafkaAdminClient, options.client_settings(list(servers)))
+        with translate_errors("connecting"):
+            self._admin = connect_first(KafkaAdminClient, options.client_settings(list(servers)))
 
     def missing_rights(
         self, reads: Sequence[str], writes: Sequence[str], group: str, transactional_id: str
@@ -94,7 +94,7 @@ class KafkaInspection:
         include: a worker that has the one without the other is refused when it starts.
         """
         wanted = [("READ", topic) for topic in reads] + [("WRITE", topic) for topic in writes]
-        with translated("looking at rights"):
+        with translate_errors("looking at rights"):
             missing = [f"{right.capitalize()} on topic {topic}" for right, topic in self._missing(wanted)]
             if not self._may_read_group(group):
                 missing.append(f"Read on group {group}")
@@ -108,19 +108,19 @@ class KafkaInspection:
         Those whose owner we may not see are given as long as a transaction of ours may take.
         """
         rights = {TopicAuthorizationFailedError: f"Describe on topic {', '.join(topics)}"}
-        with translated("looking at transactions", rights):
+        with translate_errors("looking at transactions", rights):
             return tuple(line for topic in topics for line in self._stuck_in(topic))
 
     def close(self) -> None:
         """Close every connection."""
         self._admin.close()
 
-    def _ask(self, question: Callable[[], T]) -> T:
-        return ask(Deadline(ANSWER_LIMIT_S), question)
+    def _request(self, send: Callable[[], T]) -> T:
+        return request(Deadline(ANSWER_LIMIT_S), send)
 
     def _missing(self, wanted: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
         topics = sorted({topic for _, topic in wanted})
-        found = self._ask(lambda: self._admin.describe_topics(topics))
+        found = self._request(lambda: self._admin.describe_topics(topics))
         rights: dict[str, Sequence[str]] = {}
         for topic in found:
             refused = for_code(topic["error_code"]) is TopicAuthorizationFailedError
@@ -129,7 +129,7 @@ class KafkaInspection:
 
     def _may_read_group(self, group: str) -> bool:
         try:
-            found = self._ask(lambda: self._admin.describe_groups([group]))[group]
+            found = self._request(lambda: self._admin.describe_groups([group]))[group]
         except GroupAuthorizationFailedError:
             return False
         rights = found["authorized_operations"]
@@ -137,7 +137,7 @@ class KafkaInspection:
 
     def _may_describe(self, transactional_id: str) -> bool:
         try:
-            self._ask(lambda: self._admin.describe_transactions([transactional_id]))
+            self._request(lambda: self._admin.describe_transactions([transactional_id]))
         except TransactionalIdAuthorizationFailedError:
             return False
         except TransactionalIdNotFoundError:  # never used yet
@@ -165,7 +165,7 @@ class KafkaInspection:
         if not undecided:
             return {}
         try:
-            found = self._ask(lambda: self._admin.describe_producers(list(undecided)))
+            found = self._request(lambda: self._admin.describe_producers(list(undecided)))
             open_in = {
                 name.partition: [each for each in state.active_producers if each.current_transaction_start_offset >= 0]
                 for name, state in found.items()
@@ -184,7 +184,7 @@ class KafkaInspection:
 
     def _undecided(self, topic: str) -> dict[Any, int]:
         """The partitions whose last stable offset lies before their end, with that offset."""
-        (described,) = self._ask(lambda: self._admin.describe_topics([topic]))
+        (described,) = self._request(lambda: self._admin.describe_topics([topic]))
         if described["error_code"] != 0:
             raise for_code(described["error_code"])()
         names = [KafkaTopicPartition(topic, each["partition_index"]) for each in described["partitions"]]
@@ -193,7 +193,7 @@ class KafkaInspection:
 
     def _ends(self, names: Sequence[Any], isolation_level: str) -> dict[Any, int]:
         wanted = dict.fromkeys(names, OffsetSpec.LATEST)
-        found = self._ask(
+        found = self._request(
             lambda: self._admin.list_partition_offsets(wanted, isolation_level=isolation_level),
         )
         return {name: at.offset for name, at in found.items()}
@@ -202,9 +202,9 @@ class KafkaInspection:
         """What the coordinators know of these producers, as far as we may see it."""
         if not producer_ids:
             return {}
-        listed = self._ask(lambda: self._admin.list_transactions(producer_id_filters=sorted(producer_ids)))
+        listed = self._request(lambda: self._admin.list_transactions(producer_id_filters=sorted(producer_ids)))
         names = sorted({each.transactional_id for of_broker in listed.values() for each in of_broker})
-        found = self._ask(lambda: self._admin.describe_transactions(names)) if names else {}
+        found = self._request(lambda: self._admin.describe_transactions(names)) if names else {}
         return {
             each.producer_id: Coordinated(
                 name, each.state.value, each.producer_epoch, each.transaction_start_time_ms / 1000,

@@ -22,12 +22,11 @@ from kafka.errors import (
 )
 
 from adapters.deadline import Deadline, call_with_deadline
-from adapters.kafka.client import Rights, ask, connect, translated
-from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, theirs
+from adapters.kafka.client import Rights, connect, connect_first, request, translate_errors
+from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, to_kafka
 from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
 from adapters.kafka.producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
-from adapters.log import LogError, LogUnavailable, Message, Position, Record, TopicPartition
-from adapters.log_limits import check_messages
+from adapters.log import LogError, LogUnavailable, Message, Position, Record, TopicPartition, check_messages, no_topic
 
 ANSWER_LIMIT_S: Final = 30.0  # for a question about topics, offsets or positions, with the library's own retries
 APPEND_LIMIT_S: Final = 60.0
@@ -45,8 +44,8 @@ class KafkaLog:
         self._lock = threading.Lock()
         self._consumer: Any = None
         self._producer: Any = None
-        with translated("connecting"):
-            self._admin, _ = connect(KafkaAdminClient, self._settings())
+        with translate_errors("connecting"):
+            self._admin = connect_first(KafkaAdminClient, self._settings())
 
     def create_topics(self, partitions: Mapping[str, int]) -> None:
         """Create the topics that do not exist yet, open to records as large as this log takes."""
@@ -62,15 +61,15 @@ class KafkaLog:
         if not wanted:
             return
         rights = {TopicAuthorizationFailedError: f"Create on topic {', '.join(wanted)}"}
-        with self._asking("creating topics", rights) as deadline:
-            answer = ask(deadline, lambda: self._admin.create_topics(wanted, raise_errors=False))
+        with self._requesting("creating topics", rights) as deadline:
+            answer = request(deadline, lambda: self._admin.create_topics(wanted, raise_errors=False))
             for topic in answer["topics"]:
                 error = for_code(topic["error_code"])
                 if error is TopicAuthorizationFailedError:
                     raise error()
                 if error not in (NoError, TopicAlreadyExistsError):
                     raise LogError(f"creating topic {topic['name']}: {error.__name__}")
-            ask(deadline, lambda: self._admin.wait_for_topics(list(wanted)))
+            request(deadline, lambda: self._admin.wait_for_topics(list(wanted)))
 
     def append(self, messages: Sequence[Message]) -> tuple[tuple[TopicPartition, int], ...]:
         """Write messages, acknowledged by all replicas. LogUnavailable leaves open which of them were written."""
@@ -78,7 +77,7 @@ class KafkaLog:
         for topic in {message.topic for message in messages}:
             self.partitions(topic)
         rights = {TopicAuthorizationFailedError: f"Write on topic {', '.join({m.topic for m in messages})}"}
-        with self._lock, translated("appending", rights):
+        with self._lock, translate_errors("appending", rights):
             if self._producer is None:
                 settings = {**self._settings(), **producer_settings(self._options.timeouts)}
                 self._producer, _ = connect(KafkaProducer, settings)
@@ -103,7 +102,7 @@ class KafkaLog:
         """The topic's partitions in order."""
         count = self._partition_count(topic)
         if not count:
-            raise LogError(f"no topic {topic}")
+            raise no_topic(topic)
         return tuple(TopicPartition(topic, partition) for partition in range(count))
 
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:
@@ -114,10 +113,10 @@ class KafkaLog:
     def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
         """The first offset at or after this time. The record there may since have been aborted or compacted away."""
         self._require(partition)
-        times = {theirs(partition): max(0, timestamp_ms)}
-        with self._asking("looking for a time", _describe(partition.topic)) as deadline:
-            found = self._asker().offsets_for_times(times, timeout_ms=deadline.remaining_s * 1000)
-        at = found[theirs(partition)]
+        times = {to_kafka(partition): max(0, timestamp_ms)}
+        with self._requesting("looking for a time", _describe(partition.topic)) as deadline:
+            found = self._requester().offsets_for_times(times, timeout_ms=deadline.remaining_s * 1000)
+        at = found[to_kafka(partition)]
         return None if at is None else int(at.offset)
 
     def committed(self, group: str, partition: TopicPartition) -> Position | None:
@@ -126,7 +125,7 @@ class KafkaLog:
         # A consumer that names the group without joining it: it finds the coordinator wherever that has moved to.
         settings = {**self._settings(), **consumer_settings(self._options.timeouts), "group_id": group}
         rights = {GroupAuthorizationFailedError: f"Describe on group {group}"}
-        with self._asking("reading a committed position", rights) as deadline, _consumer(settings) as consumer:
+        with self._requesting("reading a committed position", rights) as deadline, _consumer(settings) as consumer:
             return committed_position(consumer, partition, deadline)
 
     def read(self, ranges: Mapping[TopicPartition, range]) -> Iterator[Record]:
@@ -142,7 +141,7 @@ class KafkaLog:
             return
         settings = {**self._settings(), **consumer_settings(self._options.timeouts)}
         rights = {TopicAuthorizationFailedError: f"Read on topic {', '.join({p.topic for p in wanted})}"}
-        with translated("reading", rights), _consumer(settings) as consumer:
+        with translate_errors("reading", rights), _consumer(settings) as consumer:
             yield from _read(consumer, wanted, ANSWER_LIMIT_S)
 
     def close(self) -> None:
@@ -158,11 +157,11 @@ class KafkaLog:
         return self._options.client_settings(self._servers)
 
     @contextmanager
-    def _asking(self, doing: str, rights: Rights) -> Iterator[Deadline]:
-        with self._lock, translated(doing, rights):
+    def _requesting(self, doing: str, rights: Rights) -> Iterator[Deadline]:
+        with self._lock, translate_errors(doing, rights):
             yield Deadline(ANSWER_LIMIT_S)
 
-    def _asker(self) -> Any:
+    def _requester(self) -> Any:
         """The consumer for questions about offsets. It belongs to no group and reads nothing."""
         if self._consumer is None:
             settings = {**self._settings(), **consumer_settings(self._options.timeouts)}
@@ -171,8 +170,8 @@ class KafkaLog:
 
     def _partition_count(self, topic: str) -> int:
         """How many partitions the topic has; 0 if there is no such topic."""
-        with self._asking(f"describing topic {topic}", _describe(topic)) as deadline:
-            (found,) = ask(deadline, lambda: self._admin.describe_topics([topic]))
+        with self._requesting(f"describing topic {topic}", _describe(topic)) as deadline:
+            (found,) = request(deadline, lambda: self._admin.describe_topics([topic]))
             error = for_code(found["error_code"])
             if error is UnknownTopicOrPartitionError:
                 return 0
@@ -185,12 +184,12 @@ class KafkaLog:
             raise LogError(f"no partition {partition.partition} of topic {partition.topic}")
 
     def _bounds(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        names = [theirs(partition) for partition in partitions]
-        with self._asking("reading offsets", _describe(*{partition.topic for partition in partitions})) as deadline:
-            first = self._asker().beginning_offsets(names, timeout_ms=deadline.remaining_s * 1000)
+        names = [to_kafka(partition) for partition in partitions]
+        with self._requesting("reading offsets", _describe(*{partition.topic for partition in partitions})) as deadline:
+            first = self._requester().beginning_offsets(names, timeout_ms=deadline.remaining_s * 1000)
             # Under read_committed this is the last stable offset: nothing before it is still undecided.
-            end = self._asker().end_offsets(names, timeout_ms=deadline.remaining_s * 1000)
-        return {p: (first[theirs(p)], end[theirs(p)]) for p in partitions}
+            end = self._requester().end_offsets(names, timeout_ms=deadline.remaining_s * 1000)
+        return {p: (first[to_kafka(p)], end[to_kafka(p)]) for p in partitions}
 
 
 def _describe(*topics: str) -> Rights:
@@ -224,20 +223,20 @@ def _read(consumer: Any, wanted: Mapping[TopicPartition, range], patience_s: flo
     The last offsets of a range may hold no record: a transaction's marker, or one that compaction removed. So the end
     is where the position is, not the last record seen.
     """
-    consumer.assign([theirs(partition) for partition in wanted])
+    consumer.assign([to_kafka(partition) for partition in wanted])
     for partition, offsets in wanted.items():
-        consumer.seek(theirs(partition), offsets.start)
+        consumer.seek(to_kafka(partition), offsets.start)
     at = {partition: offsets.start for partition, offsets in wanted.items()}
     deadline = Deadline(patience_s)
     while at:
         for name, raws in consumer.poll(READ_POLL_S * 1000).items():
             stop = wanted[TopicPartition(*name)].stop
             yield from (record_of(raw) for raw in raws if raw.offset < stop)
-        now_at = {partition: consumer.position(theirs(partition), timeout_ms=READ_POLL_S * 1000) for partition in at}
+        now_at = {partition: consumer.position(to_kafka(partition), timeout_ms=READ_POLL_S * 1000) for partition in at}
         if now_at != at:
             deadline = Deadline(patience_s)
         elif deadline.expired:
             raise LogUnavailable(f"no record for {patience_s:.0f} s")
         over = [partition for partition, offset in now_at.items() if (offset or 0) >= wanted[partition].stop]
-        consumer.pause(*map(theirs, over))
+        consumer.pause(*map(to_kafka, over))
         at = {partition: offset for partition, offset in now_at.items() if partition not in over}

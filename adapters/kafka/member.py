@@ -23,13 +23,13 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from adapters.deadline import Deadline, call_with_deadline
-from adapters.kafka.client import Rights, connect, translated
+from adapters.kafka.client import Rights, connect, translate_errors
 from adapters.kafka.options import MAX_FETCH_BYTES, MAX_RECORD_BYTES, KafkaOptions, Timeouts
 from adapters.kafka.patches import (
     bring_back_parked_records,
     keep_finished_joins,
+    notify_when_fenced,
     read_on_during_rebalances,
-    tell_when_fenced,
 )
 from adapters.kafka.producer import DISPLACED, TransactionalProducer
 from adapters.log import (
@@ -42,8 +42,9 @@ from adapters.log import (
     PublishFailed,
     Record,
     TopicPartition,
+    check_messages,
+    check_positions,
 )
-from adapters.log_limits import check_messages, check_positions
 
 SETTLE_LIMIT_S: Final = 2.0  # what a poll spends at most on reading committed positions; the next poll goes on
 SILENCE_S: Final = 5.0  # after which a member with nothing to read asks the broker whether it is still there
@@ -81,12 +82,12 @@ def record_of(raw: Any) -> Record:
     return Record(raw.topic, raw.partition, raw.offset, timestamp_ms, raw.key, value, headers)
 
 
-def theirs(partition: TopicPartition) -> Any:
+def to_kafka(partition: TopicPartition) -> Any:
     """Our name of a partition as the library's."""
     return KafkaTopicPartition(partition.topic, partition.partition)
 
 
-def ours(partitions: Iterable[Any]) -> set[TopicPartition]:
+def from_kafka(partitions: Iterable[Any]) -> set[TopicPartition]:
     """The library's names of partitions as ours."""
     return {TopicPartition(topic, partition) for topic, partition in partitions}
 
@@ -100,13 +101,13 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc] # the librar
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
         """Note what was taken."""
-        partitions = ours(revoked)
+        partitions = from_kafka(revoked)
         self.lost |= partitions
         self.gained -= partitions
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
         """Note what was given."""
-        self.gained |= ours(assigned)
+        self.gained |= from_kafka(assigned)
 
     def take(self) -> tuple[set[TopicPartition], set[TopicPartition]]:
         """What was lost and gained since the last time. Something in both was lost first."""
@@ -159,7 +160,7 @@ class KafkaMember:
             "group_instance_id": member if options.static_member else None,
         }
         try:
-            with translated("joining the group", self._rights):
+            with translate_errors("joining the group", self._rights):
                 self._consumer, _ = connect(KafkaConsumer, settings)
         except LogError:
             self._producer.close()
@@ -167,7 +168,7 @@ class KafkaMember:
         keep_finished_joins(self._consumer)
         bring_back_parked_records(self._consumer)
         read_on_during_rebalances(self._consumer)
-        tell_when_fenced(self._consumer, self._displaced.set)
+        notify_when_fenced(self._consumer, self._displaced.set)
         self._consumer.subscribe(topics=list(topics), listener=self._rebalances)
 
     def poll(self, timeout_s: float, max_records: int) -> Polled:
@@ -198,11 +199,11 @@ class KafkaMember:
 
     def pause(self, partitions: frozenset[TopicPartition]) -> None:
         """Return no records of these partitions until they are resumed."""
-        self._consumer.pause(*(theirs(p) for p in partitions & self._owned))
+        self._consumer.pause(*(to_kafka(p) for p in partitions & self._owned))
 
     def resume(self, partitions: frozenset[TopicPartition]) -> None:
         """Return records of these partitions again."""
-        self._consumer.resume(*(theirs(p) for p in partitions & self._owned))
+        self._consumer.resume(*(to_kafka(p) for p in partitions & self._owned))
 
     def publish(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
         """Write the messages and move the positions, both or neither, within `Timeouts.publish_s` and a reopening."""
@@ -216,7 +217,7 @@ class KafkaMember:
             raise PublishFailed("a position is of a partition that is not, or no longer, this member's")
         offsets = {
             # -1 is "unknown". Without a number the library never sends the request, and waits for its answer for ever.
-            theirs(partition): OffsetAndMetadata(position.offset, position.metadata, -1)
+            to_kafka(partition): OffsetAndMetadata(position.offset, position.metadata, -1)
             for partition, position in positions.items()
         }
         self._producer.publish(messages, offsets, standing.group)
@@ -228,8 +229,8 @@ class KafkaMember:
     def behind(self) -> Mapping[TopicPartition, int]:
         """How many offsets each partition has left to read, for those of which the broker tells in time."""
         deadline = Deadline(SETTLE_LIMIT_S)
-        names = [theirs(partition) for partition in self._owned]
-        with translated("reading offsets", self._rights):
+        names = [to_kafka(partition) for partition in self._owned]
+        with translate_errors("reading offsets", self._rights):
             try:
                 ends = self._consumer.end_offsets(names, timeout_ms=deadline.remaining_s * 1000)
                 at = {name: self._consumer.position(name, timeout_ms=deadline.remaining_s * 1000) for name in names}
@@ -250,7 +251,7 @@ class KafkaMember:
 
     def _fetch(self, timeout_s: float, max_records: int) -> Mapping[Any, Sequence[Any]]:
         batches: Mapping[Any, Sequence[Any]] = {}
-        with translated("polling", self._rights):
+        with translate_errors("polling", self._rights):
             try:
                 batches = self._consumer.poll(round(timeout_s * 1000), max_records)
             except RetriableError:
@@ -269,12 +270,12 @@ class KafkaMember:
         deadline = Deadline(SETTLE_LIMIT_S)
         settled: dict[TopicPartition, Position | None] = {}
         for partition in sorted(self._unsettled):
-            with translated("reading a committed position", self._rights):
+            with translate_errors("reading a committed position", self._rights):
                 try:
                     position = committed_position(self._consumer, partition, deadline)
                 except RetriableError:
                     break
-            name = theirs(partition)
+            name = to_kafka(partition)
             if position is None:
                 self._consumer.seek_to_beginning(name)
             else:
@@ -300,7 +301,7 @@ class KafkaMember:
         silent_s = time.monotonic() - max(self._heard_at, self._asked_at)
         if silent_s < SILENCE_S:
             return
-        with translated("asking the group's coordinator", self._rights):
+        with translate_errors("asking the group's coordinator", self._rights):
             try:
                 self._consumer.committed(self._probe, timeout_ms=SETTLE_LIMIT_S * 1000)
                 self._heard_at = time.monotonic()
@@ -308,7 +309,8 @@ class KafkaMember:
                 self._asked_at = time.monotonic()
                 if self._asked_at - self._heard_at > self._timeouts.unreachable_s:
                     raise LogUnavailable(
-                        f"no answer from the group's coordinator for {self._timeouts.unreachable_s:.0f} s"
+                        f"no answer from the group's coordinator for {self._timeouts.unreachable_s:.0f} s; are the "
+                        "brokers up, and in reach?"
                     ) from None
 
 
@@ -316,5 +318,5 @@ def committed_position(consumer: Any, partition: TopicPartition, deadline: Deadl
     """Where the consumer's group stands. Waits for a transaction under way to end; raises KafkaTimeoutError."""
     if deadline.expired:
         raise KafkaTimeoutError
-    found = consumer.committed(theirs(partition), metadata=True, timeout_ms=deadline.remaining_s * 1000)
+    found = consumer.committed(to_kafka(partition), metadata=True, timeout_ms=deadline.remaining_s * 1000)
     return None if found is None else Position(found.offset, found.metadata or "")

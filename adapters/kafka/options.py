@@ -8,8 +8,7 @@ from typing import Any, Final, Literal
 from kafka.errors import KafkaConnectionError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from adapters.log import LogError
-from adapters.log_limits import MAX_LABEL_BYTES, MAX_VALUE_BYTES
+from adapters.log import MAX_LABEL_BYTES, MAX_VALUE_BYTES, LogError
 
 # The largest value with its key, its headers and what the format adds. Producer, topic and consumer must agree on it,
 # or a record could be written that nobody can fetch.
@@ -31,7 +30,7 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"
 class Timeouts:
     """How long to wait for what, in seconds. The defaults suit a cluster that loses a broker now and then.
 
-    connect_s      first contact with any of the addresses
+    connect_s      contact with any of the addresses; the first one of a process fails sooner, for somebody waits for it
     request_s      one request to a broker that has accepted it
     publish_s      one transaction, all of it; longer than a broker's failover (9 s to notice it, some more to move)
     transaction_s  after which the broker aborts a transaction by itself; longer than publish_s, so that a live
@@ -95,9 +94,12 @@ class KafkaOptions:
     def __post_init__(self) -> None:
         self._check_sasl()
         if not self._tls and (self.ca_file or self.certificate_file or self.key_file):
-            raise LogError(f"{self.security_protocol} uses no certificates")
+            raise LogError(
+                f"{self.security_protocol} uses no certificates; set ECG_KAFKA_SECURITY_PROTOCOL to SSL or "
+                "SASL_SSL, or unset the certificates"
+            )
         if (self.certificate_file is None) != (self.key_file is None):
-            raise LogError("a client certificate and its key come together")
+            raise LogError("ECG_KAFKA_CERTIFICATE_FILE and ECG_KAFKA_KEY_FILE come together; set or unset both")
 
     @property
     def _tls(self) -> bool:
@@ -107,14 +109,22 @@ class KafkaOptions:
         password = self.username is not None and self.password_file is not None
         if not self.security_protocol.startswith("SASL"):
             if self.sasl_mechanism or self.username or self.password_file or self.token_file:
-                raise LogError(f"{self.security_protocol} uses no SASL mechanism, user name, password or token file")
+                raise LogError(
+                    f"{self.security_protocol} uses no SASL mechanism, user name, password or token file; set "
+                    "ECG_KAFKA_SECURITY_PROTOCOL to SASL_SSL, or unset them"
+                )
         elif self.sasl_mechanism is None:
-            raise LogError("SASL needs a mechanism")
+            raise LogError(f"{self.security_protocol} needs a mechanism; set ECG_KAFKA_SASL_MECHANISM")
         elif self.sasl_mechanism == "OAUTHBEARER":
             if self.token_file is None or self.username or self.password_file:
-                raise LogError("OAUTHBEARER needs a token file, and no user name or password file")
+                raise LogError(
+                    "OAUTHBEARER needs a token file, and no user name or password file; set ECG_KAFKA_TOKEN_FILE alone"
+                )
         elif not password or self.token_file:
-            raise LogError(f"{self.sasl_mechanism} needs a user name and a password file, and no token file")
+            raise LogError(
+                f"{self.sasl_mechanism} needs a user name and a password file, and no token file; set "
+                "ECG_KAFKA_USERNAME and ECG_KAFKA_PASSWORD_FILE alone"
+            )
 
     def client_settings(self, servers: list[str]) -> dict[str, Any]:
         """The client library's settings for reaching the cluster. They hold the password: never print them.
@@ -157,8 +167,12 @@ class KafkaOptions:
 def _secret(file: Path, what: str) -> str:
     try:
         return file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise LogError(f"the {what} file cannot be read: {type(error).__name__}") from None
+    except OSError as error:
+        raise LogError(
+            f"{file} cannot be read: {error.strerror}; check ECG_KAFKA_{what.upper()}_FILE, and who may read it"
+        ) from None
+    except UnicodeDecodeError:
+        raise LogError(f"{file} is no text in UTF-8; check ECG_KAFKA_{what.upper()}_FILE") from None
 
 
 def _is_loopback(server: str) -> bool:

@@ -1,7 +1,7 @@
-"""What a group consumer of kafka-python 3.0.12 does wrong and a worker cannot live with, each mended on its own.
+"""What a group consumer of kafka-python 3.0.12 does wrong and a worker cannot live with, each patched on its own.
 
-Every mend replaces one function of one consumer, and has a test that fails without it (tests/kafka/). What a maintainer
-of the library wants to know of each is in `docs/upstream/kafka-python.md`.
+Each replaces one function of one consumer, and has a test that fails without it (tests/kafka/). What a maintainer of
+the library wants to know of it is in `docs/upstream/kafka-python.md`.
 """
 
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def keep_finished_joins(consumer: Any) -> None:
     coordinator.join_group_async = join_group_or_resume
 
 
-def tell_when_fenced(consumer: Any, tell: Callable[[], None]) -> None:
+def notify_when_fenced(consumer: Any, on_fenced: Callable[[], None]) -> None:
     """A static member learns that another process has its name.
 
     The broker answers the next heartbeat of the first process with FENCED_INSTANCE_ID. The library logs that, sends no
@@ -66,14 +66,14 @@ def tell_when_fenced(consumer: Any, tell: Callable[[], None]) -> None:
     coordinator = consumer._coordinator
     send_heartbeat = coordinator._send_heartbeat_request
 
-    async def send_heartbeat_and_tell() -> None:
+    async def send_heartbeat_and_notify() -> None:
         try:
             await send_heartbeat()
         except FencedInstanceIdError:
-            tell()
+            on_fenced()
             raise
 
-    coordinator._send_heartbeat_request = send_heartbeat_and_tell
+    coordinator._send_heartbeat_request = send_heartbeat_and_notify
 
 
 def read_on_during_rebalances(consumer: Any) -> None:

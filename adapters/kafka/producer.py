@@ -1,6 +1,6 @@
 """The transactional publisher: every wait bounded, and a new producer after every failure.
 
-A Kafka producer that failed is not worth mending: its library waits without limit, retries behind our back and hides
+A Kafka producer that failed is not worth repairing: its library waits without limit, retries behind our back and hides
 the reason of an error behind a general one. So any failure, whatever it was, ends the producer; a new one takes the
 same transactional id, and the broker aborts what the last one left open.
 """
@@ -24,10 +24,9 @@ from kafka.errors import (
 )
 
 from adapters.deadline import Deadline, call_with_deadline
-from adapters.kafka.client import PatientClient, Rights, connect, denied, translated
+from adapters.kafka.client import RequestTrackingClient, Rights, connect, denied, translate_errors
 from adapters.kafka.options import MAX_RECORD_BYTES, Timeouts
-from adapters.log import Fenced, LogError, LogUnavailable, Message, PublishFailed
-from adapters.log_limits import check_messages
+from adapters.log import Fenced, LogError, LogUnavailable, Message, PublishFailed, check_messages
 
 LOGGER: Final = logging.getLogger(__name__)
 
@@ -38,8 +37,10 @@ BATCH_BYTES: Final = 1024 * 1024
 # The next transaction often begins while the broker still ends the last one, and is told to try again.
 RETRY_PAUSE_MS: Final = 20
 
-DISPLACED: Final = "another process is this static member now"
-FENCED: Final = "another process has taken over this member's transactional id"
+DISPLACED: Final = "another process is this static member now; give each process an ECG_MEMBER of its own"
+FENCED: Final = (
+    "another process has taken over this member's transactional id; give each process an ECG_MEMBER of its own"
+)
 
 REOPEN_PAUSE_S: Final = 0.5
 DISCARD_LIMIT_S: Final = 60.0  # a sender thread that waits for a broker notices its end only after the request timeout
@@ -84,7 +85,7 @@ class TransactionalProducer:
             "transaction_timeout_ms": round(timeouts.transaction_s * 1000),
         }
         self._producer: Any = None
-        self._client: PatientClient | None = None
+        self._client: RequestTrackingClient | None = None
         self._abandoned_a_start = False
         self._fenced = False
         self._closed = False
@@ -163,7 +164,7 @@ class TransactionalProducer:
         """
         while True:
             try:
-                with translated("starting a transactional producer", self._rights()):
+                with translate_errors("starting a transactional producer", self._rights()):
                     self._start()
                 if self._closed:  # meanwhile: whoever comes next may be using the id already
                     raise LogUnavailable("the publisher was closed")

@@ -17,6 +17,18 @@ WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024  # what the write-ahead log keeps on d
 WAL_ATTEMPTS: Final = 100  # switching a new file to WAL does not wait for other processes by itself
 WAL_PAUSE_S: Final = 0.05
 
+REMEDY: Final = "name another file in ECG_LOG, or give this user the right to it"
+# SQLite's own texts would quote statements; these do not. Any other error is told by its name.
+CAUSES: Final = {
+    "SQLITE_NOTADB": "the file is no database; name another file in ECG_LOG",
+    "SQLITE_CORRUPT": "the database is damaged; restore it from a copy, or name another file in ECG_LOG",
+    "SQLITE_READONLY": f"the file is read-only; {REMEDY}",
+    "SQLITE_READONLY_DIRECTORY": f"the file's folder is read-only; {REMEDY}",
+    "SQLITE_CANTOPEN": f"the file cannot be opened; {REMEDY}",
+    "SQLITE_FULL": "the disk is full; make room",
+    "SQLITE_BUSY": "another process kept the file locked for too long",
+}
+
 SCHEMA: Final = """
 CREATE TABLE partitions (
     topic TEXT NOT NULL, partition INTEGER NOT NULL,
@@ -48,9 +60,12 @@ def create(path: Path) -> None:
     """Make the file if it is missing, readable by this user only: it holds patient data. Raises LogError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LogError(f"the folder of {path} cannot be made: {error.strerror}; {REMEDY}") from None
+    try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     except OSError as error:
-        raise LogError(f"the log's file cannot be opened: {type(error).__name__}") from None
+        raise LogError(f"{path} cannot be opened for reading and writing: {error.strerror}; {REMEDY}") from None
     connection = connect(path)
     try:
         with transaction(connection):
@@ -63,14 +78,14 @@ def create(path: Path) -> None:
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif (identity, version) != (APPLICATION_ID, SCHEMA_VERSION):
-                raise LogError("the file is no log, or one of another version")
+                raise LogError(f"{path} is a database of something else, or of another version; {REMEDY}")
     finally:
         connection.close()
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """A connection of its own for one thread at a time: durable on commit, patient with other writers."""
-    with translated("opening"):
+    with translate_errors(f"opening {path}"):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA synchronous = FULL")
@@ -86,8 +101,9 @@ def _use_wal(connection: sqlite3.Connection) -> None:
     for attempt in range(WAL_ATTEMPTS):
         try:
             connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError:
-            if attempt == WAL_ATTEMPTS - 1:
+        except sqlite3.OperationalError as error:
+            read_only = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY  # the lowest byte is the kind
+            if read_only or attempt == WAL_ATTEMPTS - 1:
                 raise
             time.sleep(WAL_PAUSE_S)
         else:
@@ -97,7 +113,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 @contextmanager
 def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
     """All of it or nothing. IMMEDIATE is the only writer from its start; DEFERRED reads one unchanging state."""
-    with translated("a transaction"):
+    with translate_errors("a transaction"):
         connection.execute(f"BEGIN {kind}")
         try:
             yield
@@ -119,11 +135,11 @@ def publishing(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def translated(doing: str) -> Iterator[None]:
+def translate_errors(doing: str) -> Iterator[None]:
     """Raise SQLite's errors as ours, by their kind."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise LogUnavailable(f"{doing}: {error.sqlite_errorname}") from None
     except sqlite3.Error as error:
-        raise LogError(f"{doing}: {type(error).__name__}") from None
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        kind = LogUnavailable if isinstance(error, sqlite3.OperationalError) else LogError
+        raise kind(f"{doing}: {CAUSES.get(name, name)}") from None

@@ -62,7 +62,7 @@ def check_epoch(connection: sqlite3.Connection, group: str, name: str, epoch: in
         "SELECT epoch FROM members WHERE group_name = ? AND name = ?", (group, name)
     ).fetchone()
     if current != epoch:
-        raise Fenced("another process has taken over this member's name")
+        raise Fenced("another process has taken over this member's name; give each process an ECG_MEMBER of its own")
 
 
 def assigned(connection: sqlite3.Connection, group: str, name: str) -> dict[TopicPartition, int]:

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from adapters.log import LogError, Message, Position, Record, TopicPartition
-from adapters.log_limits import check_messages
+from adapters.log import LogError, Message, Position, Record, TopicPartition, check_messages
 from adapters.sqlite import groups, records
-from adapters.sqlite.database import connect, create, publishing, transaction, translated
+from adapters.sqlite.database import connect, create, publishing, transaction, translate_errors
 from adapters.sqlite.member import SqliteMember
 
 
@@ -57,7 +56,7 @@ class SqliteLog:
 
     def partitions(self, topic: str) -> tuple[TopicPartition, ...]:
         """The topic's partitions in order. Raises LogError if there is no such topic."""
-        with self._lock, translated("describing a topic"):
+        with self._lock, translate_errors("describing a topic"):
             count = records.partition_count(self._connection, topic)
         return tuple(TopicPartition(topic, partition) for partition in range(count))
 
@@ -89,7 +88,7 @@ class SqliteLog:
 
     def read(self, ranges: Mapping[TopicPartition, range]) -> Iterator[Record]:
         """The records of the ranges, up to what is committed when the reading of each begins."""
-        with translated("reading"), closing(connect(self._path)) as connection:
+        with translate_errors("reading"), closing(connect(self._path)) as connection:
             for partition, offsets in ranges.items():
                 end = records.next_offset(connection, partition)
                 yield from records.read(connection, partition, range(offsets.start, min(offsets.stop, end)))

@@ -6,10 +6,20 @@ from pathlib import Path
 from typing import Final
 
 from adapters.deadline import Deadline
-from adapters.log import LogError, LogUnavailable, Message, Polled, Position, PublishFailed, Record, TopicPartition
-from adapters.log_limits import check_messages, check_positions
+from adapters.log import (
+    LogError,
+    LogUnavailable,
+    Message,
+    Polled,
+    Position,
+    PublishFailed,
+    Record,
+    TopicPartition,
+    check_messages,
+    check_positions,
+)
 from adapters.sqlite import groups, records
-from adapters.sqlite.database import connect, publishing, transaction, translated
+from adapters.sqlite.database import connect, publishing, transaction, translate_errors
 
 RENEW_S: Final = 3.0  # how often a lease is renewed: several times in its length, for each renewal is a write to disk
 PAUSE_S: Final = 0.01  # between two looks at the file while nothing comes
@@ -79,7 +89,7 @@ class SqliteMember:
 
     def behind(self) -> Mapping[TopicPartition, int]:
         """How many offsets each partition has left to read."""
-        with translated("reading offsets"):
+        with translate_errors("reading offsets"):
             return {p: records.next_offset(self._polling, p) - read_to for p, read_to in self._next.items()}
 
     def close(self, deadline: Deadline | None = None) -> None:
@@ -127,7 +137,7 @@ class SqliteMember:
     def _read(self, max_records: int) -> tuple[Record, ...]:
         found: list[Record] = []
         left_bytes = POLL_BYTES
-        with translated("reading"):
+        with translate_errors("reading"):
             for partition in list(self._next):
                 if partition in self._paused:
                     continue

@@ -2,18 +2,19 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from importlib.util import find_spec
 from typing import Annotated
 
 import typer
 
 from adapters.kafka.member import transactional_id
-from adapters.log import Fenced, Log, LogError
+from adapters.log import Log, LogError
 from cli import options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_inspection, open_configured_log, require_topics, service_topics, topics
 from cli.wiring.model import identify_model, load_configured_engine
-from worker.model.errors import BundleError, EngineError
+from schemas.errors import WorkerError
 
 
 def check(
@@ -33,24 +34,39 @@ def check(
     """
     settings = Settings.load(log=log, model=model, group=group, config=config, strict=True)
     output.emit_json(settings.shown())
-    checks: dict[str, Callable[[], str]] = {
-        "checksums": _check_checksums,
-        "log": functools.partial(_check_log, settings, create_topics),
-        "rights": functools.partial(_check_rights, settings),
-        "transactions": functools.partial(_check_transactions, settings),
-        "model": functools.partial(_check_model, settings),
-    }
-    passed = [_report(name, examine) for name, examine in checks.items()]
+    passed = [
+        _report("checksums", _check_checksums),
+        _report_on_log(settings, create_topics),
+        _report("model", functools.partial(_check_model, settings)),
+    ]
     raise typer.Exit(int(not all(passed)))
 
 
 def _report(name: str, examine: Callable[[], str]) -> bool:
     try:
         output.notify(f"ok    {name}: {examine()}")
-    except (BundleError, EngineError, LogError, SettingsError, Fenced) as error:
+    except WorkerError as error:
         output.notify(f"FAIL  {name}: {error}")
         return False
     return True
+
+
+def _report_on_log(settings: Settings, create_topics: bool) -> bool:
+    """The checks that need the log; one that cannot be opened is said once."""
+    with ExitStack() as parts:
+        try:
+            log = parts.enter_context(open_configured_log(settings))
+        except WorkerError as error:
+            output.notify(f"FAIL  log: {error}")
+            output.notify("skip  rights, transactions: the log cannot be reached")
+            return False
+        checks: dict[str, Callable[[], str]] = {
+            "log": functools.partial(_check_log, log, settings, create_topics),
+            "rights": functools.partial(_check_rights, settings),
+            "transactions": functools.partial(_check_transactions, settings),
+        }
+        passed = [_report(name, examine) for name, examine in checks.items()]
+        return all(passed)
 
 
 def _check_checksums() -> str:
@@ -59,12 +75,11 @@ def _check_checksums() -> str:
     return "crc32c is compiled"
 
 
-def _check_log(settings: Settings, create_topics: bool) -> str:
-    with open_configured_log(settings) as log:
-        if create_topics:
-            log.create_topics(topics(settings))
-        require_topics(log, *service_topics(settings))
-        return ", ".join(f"{topic} {_extent(log, topic)}" for topic in service_topics(settings))
+def _check_log(log: Log, settings: Settings, create_topics: bool) -> str:
+    if create_topics:
+        log.create_topics(topics(settings))
+    require_topics(log, *service_topics(settings))
+    return ", ".join(f"{topic} {_extent(log, topic)}" for topic in service_topics(settings))
 
 
 def _check_rights(settings: Settings) -> str:

@@ -1,19 +1,18 @@
 """The command that brings flagged findings to the EHR."""
 
 import signal
-import sys
-import threading
 from contextlib import ExitStack, closing
 from typing import Annotated
 
 import typer
 
-from adapters.log import LogError
+from adapters.deadline import call_with_deadline
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
-from cli import options
+from cli import failure, options
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics
 from worker.operations import logs
+from worker.stream.stop import Stop
 
 To = Annotated[
     str | None,
@@ -41,16 +40,11 @@ def deliver(
     """
     settings = Settings.load(deliver_to=to, log=log, deliver_group=group, config=config)
     logs.configure(settings.log_level)
-    stop = threading.Event()
+    stop = Stop(settings.drain_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        _serve(settings, _receiver(settings), stop, idle_exit)
-    except (LogError, SettingsError):
-        raise
-    except Exception:  # noqa: BLE001 - crash-only: the process ends and says so; the committed positions are right
-        logs.get_logger().exception("deliverer ended by an error")
-        sys.exit(1)
+    # Crash-only: whatever comes out of here ends the process, which says so; the committed positions are right.
+    _serve(settings, _receiver(settings), stop, idle_exit)
 
 
 def _receiver(settings: Settings) -> MllpReceiver:
@@ -64,22 +58,39 @@ def _receiver(settings: Settings) -> MllpReceiver:
         raise SettingsError(str(error)) from None
 
 
-def _serve(settings: Settings, receiver: MllpReceiver, stop: threading.Event, idle_exit_s: float | None) -> None:
+def _serve(settings: Settings, receiver: MllpReceiver, stop: Stop, idle_exit_s: float | None) -> None:
     from worker.delivery.deliverer import Deliverer
     from worker.operations.health import Health, HealthServer
+    from worker.operations.watchdog import Watchdog
+    from worker.stream.session import Session
+    from worker.stream.stall import StallDetector
 
     topic, group = settings.deliver.rejections_topic, settings.deliver.group
     log = logs.get_logger()
     with ExitStack() as parts:
-        opened = parts.enter_context(open_configured_log(settings))
-        require_topics(opened, settings.findings_topic, topic)
-        member = parts.enter_context(closing(opened.join(group, [settings.findings_topic], settings.member)))
-        log.info("joined", group=group, member=settings.member)
-        parts.enter_context(closing(receiver))  # closed first, which ends a delivery that is still under way
-        deliverer = Deliverer(member, receiver, group, topic, settings.drain_s)
+        server = None
         if settings.health_port is not None:
             server = parts.enter_context(closing(HealthServer(settings.health_port)))
-            server.started(Health(deliverer.progress, lambda: 0.0))  # a delivery may take as long as it may
             log.info("serving health", port=server.port)
-        deliverer.run(stop, idle_exit_s)
-        log.info("stopped", count=deliverer.progress.committed)
+        opened = parts.enter_context(open_configured_log(settings))
+        require_topics(opened, settings.findings_topic, topic)
+        member = opened.join(group, [settings.findings_topic], settings.member)
+        parts.callback(lambda: member.close(stop.deadline))
+        log.info("joined", group=group, member=settings.member)
+        parts.callback(_close, receiver, stop)  # before the member, which ends a delivery that is still under way
+        session = Session(member, StallDetector(settings.stream.stuck_s))
+        health = Health(session.progress, lambda: 0.0)  # a delivery may take as long as it may
+        parts.enter_context(closing(Watchdog(health.stalled, failure.end_stalled)))
+        if server is not None:
+            server.started(health)
+        parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
+        Deliverer(session, receiver, group, topic).run(stop, idle_exit_s)
+        log.info("stopped", count=session.progress.committed)
+
+
+def _close(receiver: MllpReceiver, stop: Stop) -> None:
+    """A connection that is just being made cannot be interrupted: it ends with the process."""
+    try:
+        call_with_deadline(stop.deadline, "close the receiver", receiver.close)
+    except TimeoutError:
+        logs.get_logger().warning("the receiver was left with a connection in the making")

@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from adapters.log import Log, Message, TopicPartition
+from adapters.log import Log, Message
 from cli import output
 from cli.commands.replay import replayed_and_compared
 from cli.settings import Settings
@@ -25,6 +25,8 @@ from schemas.rejection import Rejected, Rejection
 
 if TYPE_CHECKING:
     from simulator.cohort import Submission
+    from worker.history.interval import Coordinates
+    from worker.history.results import Result
 
 # The worker ends by itself once nothing came for this long.
 _IDLE_EXIT_S: Final = 2.0
@@ -59,10 +61,10 @@ def demo(
     settings = Settings.load(log=f"sqlite://{(out / _LOG_FILE).resolve()}", model=DEMO_MODEL)
     submissions = [*cohort(), *simulated()]
     with open_configured_log(settings) as log:
-        places = _submit(log, submissions, settings, out / "inbound")
+        submitted = _submit(log, submissions, settings, out / "inbound")
         _work(log, settings, len(submissions), out / "worker.log")
         results = _collect(log, settings)
-    reads = [DemoResult(submission, results[place]) for submission, place in places]
+    reads = [DemoResult(submission, results[at]) for submission, at in submitted]
     for read in reads:
         _write(read, out, settings)
     known = [read for read in reads if read.submission.truth]
@@ -83,11 +85,13 @@ def _clear(out: Path) -> None:
 
 def _submit(
     log: Log, submissions: "list[Submission]", settings: Settings, folder: Path
-) -> "list[tuple[Submission, tuple[TopicPartition, int]]]":
+) -> "list[tuple[Submission, Coordinates]]":
+    from worker.history.interval import Coordinates
+
     for submission in submissions:
         (folder / submission.file_name).write_bytes(submission.payload)
     written = log.append([Message(settings.inbound_topic, None, each.payload) for each in submissions])
-    return list(zip(submissions, written, strict=True))
+    return [(submission, Coordinates(*at)) for submission, at in zip(submissions, written, strict=True)]
 
 
 def _work(log: Log, settings: Settings, expected: int, log_file: Path) -> None:
@@ -117,20 +121,16 @@ def _held(log: Log, *topics: str) -> int:
     return sum(end - first for first, end in bounds)
 
 
-def _collect(log: Log, settings: Settings) -> dict[tuple[TopicPartition, int], Finding | Rejection]:
+def _collect(log: Log, settings: Settings) -> "dict[Coordinates, Result]":
     """Every finding and rejection, by the coordinates of the record that it came from."""
-    results: dict[tuple[TopicPartition, int], Finding | Rejection] = {}
-    kinds: list[tuple[str, type[Finding] | type[Rejection]]] = [
-        (settings.findings_topic, Finding),
-        (settings.rejections_topic, Rejection),
-    ]
-    for topic, kind in kinds:
-        for record in log.read({p: range(*log.bounds(p)) for p in log.partitions(topic)}):
-            result = kind.model_validate_json(record.value)
-            place = TopicPartition(result.source.topic, result.source.partition)
-            if (place, result.source.offset) in results:
-                raise AssertionError("a record has two results")
-            results[place, result.source.offset] = result
+    from worker.history.results import read_results, source_of
+
+    results: dict[Coordinates, Result] = {}
+    for _, result in read_results(log, (settings.findings_topic, settings.rejections_topic)):
+        at = source_of(result)
+        if at in results:
+            raise AssertionError("a record has two results")
+        results[at] = result
     return results
 
 

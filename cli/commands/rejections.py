@@ -1,6 +1,5 @@
 """Commands on rejections: list them, and put their records back on the inbound topic."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -8,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.log import Log, TopicPartition
+from adapters.log import Log, Record, TopicPartition
 from cli import options, output
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
 from schemas.finding import RecordRef
-from schemas.rejection import Reason
+from schemas.rejection import Reason, Rejection
 
 if TYPE_CHECKING:
     from worker.redrive.redriver import GroupPosition, RedriveOutcome
@@ -55,14 +54,14 @@ def list_(
     unreadable = 0
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.rejections_topic)
-        for place, value in _published(opened, _ranges(opened, settings.rejections_topic, start, end)):
-            if value is None:
+        for record, rejection in _published(opened, _ranges(opened, settings.rejections_topic, start, end)):
+            if rejection is None:
                 unreadable += 1
-                output.notify(f"{_name(place)} is no rejection")
-            elif not wanted or value["reason"] in wanted:
-                counts[value["reason"]] += 1
+                output.notify(f"{record.topic}/{record.partition}/{record.offset} is no rejection")
+            elif not wanted or rejection.reason in wanted:
+                counts[rejection.reason] += 1
                 if not count:
-                    output.emit_json(value)
+                    output.emit(rejection)
     if count:
         for code, number in counts.most_common():
             output.emit_json({"reason": code, "count": number})
@@ -89,7 +88,6 @@ def redrive(
 
     Example: ecg-worker rejections redrive --reason payload.unknown_format --dry-run
     """
-    from adapters.log_limits import check_messages
     from worker.redrive.redriver import RedrivePlan, Redriver
 
     settings = Settings.load(log=log, group=group, config=config)
@@ -110,14 +108,14 @@ def redrive(
                 output.emit_json(_settled(outcome, done, dry_run=dry_run))
 
         parts.enter_context(output.stderr.status("redriving"))
-        Redriver(opened, _position(opened, settings, parts, dry_run=dry_run), plan, on_progress, check_messages).run()
+        Redriver(opened, _position(opened, settings, parts, dry_run=dry_run), plan, on_progress).run()
     what = done.replace("_", " ")
     output.notify(f"{counts['done']} {'would be ' if dry_run else ''}{what}, {counts['refused']} refused")
     raise typer.Exit(int(counts["refused"] > 0))
 
 
 def _position(log: Log, settings: Settings, parts: ExitStack, *, dry_run: bool) -> "GroupPosition":
-    """The place in the group that remembers what was redriven."""
+    """The position in the group that remembers what was redriven."""
     from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
 
     group, topic = f"{settings.group}-redrive", settings.rejections_topic
@@ -143,20 +141,17 @@ def _ranges(log: Log, topic: str, start: str | None, end: str | None) -> dict[To
     return dict(interval.ranges)
 
 
-def _published(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[tuple[RecordRef, dict[str, Any] | None]]:
-    """Each record's place and value; None for a value that is no rejection."""
+def _published(log: Log, ranges: dict[TopicPartition, range]) -> "Iterator[tuple[Record, Rejection | None]]":
+    """Each record with the rejection in it; None for a record that holds none."""
+    from worker.history.results import UnknownResult, parse
+
     for record in log.read(ranges):
         try:
-            value = json.loads(record.value)
-        except ValueError:
-            value = None
-        is_one = (
-            isinstance(value, dict)
-            and value.get("schema") == "ecg-rejection/1"
-            and isinstance(value.get("reason"), str)
-        )
-        place = RecordRef(topic=record.topic, partition=record.partition, offset=record.offset)
-        yield place, value if is_one else None
+            result = parse(record.value)
+        except UnknownResult:
+            yield record, None
+        else:
+            yield record, result if isinstance(result, Rejection) else None
 
 
 def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str, Any]:
@@ -171,12 +166,12 @@ def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str
 
 
 def _refused(outcome: "RedriveOutcome") -> str:
-    """RecordRef and a code; nothing else of the record or the rejection."""
+    """Coordinates and a code; nothing else of the record or the rejection."""
     assert outcome.refusal is not None
     rejected = f"rejection {_name(outcome.rejection)}"
     record = f"record {_name(outcome.record)}, " if outcome.record else ""
     return f"{record}{rejected}: {outcome.refusal}"
 
 
-def _name(place: RecordRef) -> str:
-    return f"{place.topic}/{place.partition}/{place.offset}"
+def _name(at: RecordRef) -> str:
+    return f"{at.topic}/{at.partition}/{at.offset}"

@@ -68,7 +68,10 @@ def replayed_and_compared(settings: Settings, start: "Bound", end: "Bound", repo
 def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
     """Run the interval through the stages of `run`, with results going to the audit topic."""
     from worker.audit.replay import IntervalMember
+    from worker.stream.breaker import Breaker
     from worker.stream.runner import Runner
+    from worker.stream.session import Session
+    from worker.stream.stall import StallDetector
     from worker.stream.stop import Stop
 
     assert settings.model is not None
@@ -92,8 +95,9 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
             progress.update(task, completed=done, rate=len(so_far.results) / max(elapsed_s, 1e-3))
 
         member = IntervalMember(log, interval, publisher, ended, on_progress)
-        limits = with_fields(settings.stream, rejected_share=1.0)  # what was rejected then is rejected again
-        Runner(member, stages, limits).run(ended)
+        session = Session(member, StallDetector(settings.stream.stuck_s))
+        # What was rejected then is rejected again: a breaker for any share.
+        Runner(session, stages, Breaker(1.0), settings.stream).run(ended)
         return member.replayed
 
 

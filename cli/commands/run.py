@@ -2,17 +2,14 @@
 
 import functools
 import signal
-import sys
 from contextlib import ExitStack, closing
 from types import FrameType
 
-from adapters.log import LogError
-from cli import options
+from cli import failure, options
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics, service_topics
 from cli.wiring.model import identify_model, load_configured_engine
 from cli.wiring.stages import running_stages
-from worker.model.errors import BundleError, EngineError
 from worker.operations import logs
 from worker.stream.stop import Stop
 
@@ -37,14 +34,8 @@ def run(
     stop = Stop(settings.drain_s)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, functools.partial(_stop, stop))
-    try:
-        _serve(settings, stop, idle_exit)
-    except Exception as error:
-        # Crash-only: whatever this is, the process ends and says so; the ledger makes the restart right.
-        logs.get_logger().exception("worker ended by an error")
-        if isinstance(error, BundleError | EngineError | LogError):
-            raise
-        sys.exit(1)
+    # Crash-only: whatever comes out of here ends the process, which says so; the ledger makes the restart right.
+    _serve(settings, stop, idle_exit)
 
 
 def _stop(stop: Stop, number: int, _: FrameType | None) -> None:
@@ -56,7 +47,10 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
     from worker.operations.gc_policy import freeze_loaded
     from worker.operations.health import Health, HealthServer
     from worker.operations.watchdog import Watchdog
+    from worker.stream.breaker import Breaker
     from worker.stream.runner import Runner
+    from worker.stream.session import Session
+    from worker.stream.stall import StallDetector
 
     log = logs.get_logger()
     with ExitStack() as open_parts:
@@ -76,12 +70,13 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         member = opened.join(settings.group, [settings.inbound_topic], settings.member)
         open_parts.callback(lambda: member.close(stop.deadline))
         log.info("joined", group=settings.group, member=settings.member)
-        runner = Runner(member, stages, settings.stream)
-        health = Health(runner.progress, lambda: scheduler.stalled_s)
-        open_parts.enter_context(closing(Watchdog(health.stalled)))
+        limits = settings.stream
+        session = Session(member, StallDetector(limits.stuck_s))
+        health = Health(session.progress, lambda: scheduler.stalled_s)
+        open_parts.enter_context(closing(Watchdog(health.stalled, failure.end_stalled)))
         if server is not None:
             server.started(health)
         open_parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
         freeze_loaded()
-        runner.run(stop, idle_exit_s)
-        log.info("stopped", count=runner.progress.committed)
+        Runner(session, stages, Breaker(limits.rejected_share), limits).run(stop, idle_exit_s)
+        log.info("stopped", count=session.progress.committed)

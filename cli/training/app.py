@@ -3,17 +3,10 @@
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong use.
 """
 
-import os
-import sys
-
 import typer
 
-from cli import output
+from cli import failure
 from cli.training import judge, learn
-from training.data.recorded import DataError
-from training.methods.run_directory import RunError
-from worker.model.errors import BundleError, EngineError
-from worker.operations import logs
 
 app = typer.Typer(
     name="ecg-train",
@@ -31,14 +24,8 @@ app.command()(judge.calibrate)
 
 
 def main() -> None:
-    """Run a command; expected failures end with one plain line on stderr instead of a traceback."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    logs.configure("WARNING")
-    try:
-        app()
-    except (BundleError, EngineError, DataError, RunError) as error:
-        output.notify(f"ecg-train: {error}")
-        sys.exit(1)
+    """Run a command; if it fails, the last line on stderr says why."""
+    failure.run_command("ecg-train", app)
 
 
 if __name__ == "__main__":

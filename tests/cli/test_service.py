@@ -172,12 +172,6 @@ def test_check_says_what_is_missing(settings: dict[str, Any], tmp_path: Path) ->
         assert "--create-topics" in done.stderr
 
 
-def test_a_log_out_of_reach_exits_1_and_says_so(tiny_model: Path) -> None:
-    done = run("run", ECG_LOG="kafka://127.0.0.1:1", ECG_MODEL=tiny_model)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
-
-
 def standing(settings: dict[str, Any]) -> dict[TopicPartition, Position | None]:
     """Where the live group stands in every partition."""
     with closing(open_log(settings["ECG_LOG"])) as log:

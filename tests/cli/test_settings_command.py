@@ -12,7 +12,7 @@ def test_every_origin_is_told(tmp_path: Path) -> None:
     file = tmp_path / "ecg.toml"
     file.write_text('group = "file"\nmember = "file"\nprocesses = 3\n')
     done = run("settings", "--json", "--group", "flag", "--config", file, ECG_MEMBER="environment", ECG_MODEL="",
-               ECG_LOG="kafka://me:hunter2@broker:9092")  # fmt: skip
+               ECG_DELIVER_TO="mllp://me:hunter2@receiver:2575")  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     told = {line["name"]: line for line in lines(done)}
     assert list(told) == list(SETTINGS)
@@ -24,7 +24,7 @@ def test_every_origin_is_told(tmp_path: Path) -> None:
     assert (told["processes"]["value"], told["processes"]["origin"]) == (3, "file")
     assert (told["model"]["value"], told["model"]["origin"]) == (None, "default")
     assert (told["max_in_flight"]["value"], told["max_in_flight"]["origin"]) == (64, "default")
-    assert told["log"]["value"] == "kafka://***@broker:9092"
+    assert told["deliver_to"]["value"] == "mllp://***@receiver:2575"
     assert "hunter2" not in done.stdout
 
 

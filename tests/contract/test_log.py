@@ -4,8 +4,7 @@ import time
 
 import pytest
 
-from adapters.log import Headers, Log, LogError, Message, Position, Record, TopicPartition
-from adapters.log_limits import MAX_VALUE_BYTES
+from adapters.log import MAX_VALUE_BYTES, Headers, Log, LogError, Message, Position, Record, TopicPartition
 from tests.contract.conftest import OpenLog
 from tests.contract.worker import read_all
 

@@ -7,8 +7,7 @@ from threading import Thread
 import pytest
 
 from adapters.deadline import Deadline
-from adapters.log import Fenced, Log, LogError, Message, Position, PublishFailed, TopicPartition
-from adapters.log_limits import MAX_METADATA_BYTES
+from adapters.log import MAX_METADATA_BYTES, Fenced, Log, LogError, Message, Position, PublishFailed, TopicPartition
 from tests.contract.conftest import OpenLog
 from tests.contract.worker import Worker, joined, poll_until, read_all
 

@@ -1,8 +1,10 @@
 """What the Kafka tests need beyond the Log protocol: the library itself, and threads to be counted."""
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -41,3 +43,13 @@ def wait_for(condition: Callable[[], bool], limit_s: float = 15) -> None:
 def kafka_threads() -> list[str]:
     """The names of threads that the library or our use of it has started."""
     return [thread.name for thread in threading.enumerate() if "kafka" in thread.name]
+
+
+def certificate(folder: Path, name: str, address: str = "127.0.0.1") -> Path:
+    """A key and a certificate for this machine, signed by itself, in one PEM file; the certificate alone beside it."""
+    key, signed, both = folder / f"{name}.key", folder / f"{name}.crt", folder / f"{name}.pem"
+    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
+    names = ["-addext", f"subjectAltName=IP:{address}"]
+    subprocess.run([*make, *names, "-keyout", key, "-out", signed], check=True, capture_output=True, timeout=60)
+    both.write_text(key.read_text() + signed.read_text())
+    return both

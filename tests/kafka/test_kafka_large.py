@@ -7,8 +7,7 @@ from kafka import KafkaAdminClient, KafkaProducer
 from kafka.errors import MessageSizeTooLargeError
 
 from adapters.inbound import decode
-from adapters.log import LogError, Message
-from adapters.log_limits import MAX_VALUE_BYTES
+from adapters.log import MAX_VALUE_BYTES, LogError, Message
 from adapters.open_log import open_log
 from adapters.recording.site import SiteDefaults
 from schemas.ecg import Ecg

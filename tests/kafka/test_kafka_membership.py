@@ -38,14 +38,14 @@ def test_a_member_that_comes_takes_its_share_and_the_rest_stays_where_it_is(kafk
                 assert first.owned.keys() == before - second.owned.keys()
 
 
-@pytest.mark.parametrize("mended", [True, False])
-def test_a_leader_whose_join_ends_between_two_polls_stays_in_its_group(kafka_url: str, mended: bool) -> None:
+@pytest.mark.parametrize("patched", [True, False])
+def test_a_leader_whose_join_ends_between_two_polls_stays_in_its_group(kafka_url: str, patched: bool) -> None:
     topic, url = unique("inbound"), kafka_url.removeprefix("kafka://")
     with closing(KafkaAdminClient(bootstrap_servers=url)) as admin:
         admin.create_topics([NewTopic(topic, 1, 1)])
         settings = {"bootstrap_servers": url, "group_id": unique("group"), "metadata_max_age_ms": 500}
         with closing(KafkaConsumer(topic, **settings)) as consumer:
-            if mended:
+            if patched:
                 keep_finished_joins(consumer)
             wait_for(lambda: consumer.poll(500) or len(consumer.assignment()) == 1)
             admin.create_partitions({topic: 2})
@@ -53,8 +53,8 @@ def test_a_leader_whose_join_ends_between_two_polls_stays_in_its_group(kafka_url
             for _ in range(20):
                 time.sleep(0.2)
                 consumer.poll(1)
-            # Once the library's own consumer gets both, its bug is mended and so much of `keep_finished_joins` can go.
-            assert (len(consumer.assignment()) == 2) == mended
+            # Once the library's own consumer gets both, its bug is fixed and so much of `keep_finished_joins` can go.
+            assert (len(consumer.assignment()) == 2) == patched
 
 
 def _consumer(worker: Worker) -> Any:

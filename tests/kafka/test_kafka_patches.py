@@ -1,4 +1,4 @@
-"""The mends of the client library: what a consumer does with them, and that it still needs them."""
+"""The patches of the client library: what a consumer does with them, and that it still needs them."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -37,12 +37,12 @@ def _partition(log: Any, topic: str, key: bytes) -> int:
     return number
 
 
-@pytest.mark.parametrize("mended", [True, False])
+@pytest.mark.parametrize("patched", [True, False])
 def test_a_partition_that_was_paused_in_the_middle_of_its_records_brings_the_rest(
-    two_full_partitions: tuple[Any, TopicPartition, TopicPartition], mended: bool
+    two_full_partitions: tuple[Any, TopicPartition, TopicPartition], patched: bool
 ) -> None:
     consumer = two_full_partitions[0]
-    if mended:
+    if patched:
         bring_back_parked_records(consumer)
     got: dict[TopicPartition, int] = {}
 
@@ -59,5 +59,5 @@ def test_a_partition_that_was_paused_in_the_middle_of_its_records_brings_the_res
     consumer.resume(paused)
     for _ in range(10):
         poll(100)
-    # Once the library's own consumer brings them all, its bug is mended and `bring_back_parked_records` can go.
-    assert (consumer.position(paused) == end[paused]) == mended
+    # Once the library's own consumer brings them all, its bug is fixed and `bring_back_parked_records` can go.
+    assert (consumer.position(paused) == end[paused]) == patched

@@ -3,10 +3,10 @@
 import base64
 import json
 import logging
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from tests.kafka.broker import (
     running_broker,
     skip_or_fail,
 )
-from tests.kafka.helpers import kafka_threads, unique, wait_for
+from tests.kafka.helpers import certificate, kafka_threads, unique, wait_for
 
 pytestmark = pytest.mark.kafka
 
@@ -48,16 +48,6 @@ def assert_everything_works(log: Log) -> None:
         poll_until(lambda: len(worker.records) == 1, worker)
         worker.echo(findings)
     assert [record.value for record in read_all(log, findings)] == [b"v"]
-
-
-def certificate(folder: Path, name: str, address: str = "127.0.0.1") -> Path:
-    """A key and a certificate for this machine, signed by itself, in one PEM file; the certificate alone beside it."""
-    key, signed, both = folder / f"{name}.key", folder / f"{name}.crt", folder / f"{name}.pem"
-    make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-    names = ["-addext", f"subjectAltName=IP:{address}"]
-    subprocess.run([*make, *names, "-keyout", key, "-out", signed], check=True, capture_output=True, timeout=60)
-    both.write_text(key.read_text() + signed.read_text())
-    return both
 
 
 def token(lifetime_s: float) -> str:
@@ -93,8 +83,10 @@ def test_a_password_opens_the_log_and_a_wrong_one_does_not(
     with closing(open_log(url, sasl_options(password_file))) as log:
         assert_everything_works(log)
     password_file.write_text("wrong-password")
-    with pytest.raises(LogUnavailable, match="credentials") as refused:
+    began = time.monotonic()
+    with pytest.raises(LogUnavailable, match=r"password was refused .SCRAM-SHA-512.; check ECG_KAFKA_USER") as refused:
         open_log(url, sasl_options(password_file))
+    assert time.monotonic() - began < 5
     assert PASSWORD not in caplog.text + str(refused.value)
     assert "wrong-password" not in caplog.text + str(refused.value)
     wait_for(lambda: not kafka_threads())
@@ -110,8 +102,24 @@ def test_tls_is_spoken_and_a_certificate_of_another_authority_is_refused(run_bro
 
     with closing(open_log(url, options(tmp_path / "broker.crt"))) as log:
         assert_everything_works(log)
-    with pytest.raises(LogUnavailable):
+    with pytest.raises(LogUnavailable, match=r"not trusted .*; set ECG_KAFKA_CA_FILE"):
         open_log(url, options(certificate(tmp_path, "stranger").with_suffix(".crt")))
+
+
+def test_a_way_in_of_another_kind_is_told_from_a_broker_that_is_away(own_broker: Broker, tmp_path: Path) -> None:
+    password_file = tmp_path / "password"
+    password_file.write_text(PASSWORD)
+    plain, asking = f"kafka://{own_broker.address}", f"kafka://{own_broker.sasl_address}"
+    for url, options, told in (
+        (plain, KafkaOptions("SSL", timeouts=QUICK), "no TLS there"),
+        (plain, sasl_options(password_file), "asks for no password"),
+        (asking, KafkaOptions(timeouts=QUICK), "ask for TLS or a password"),
+        (asking, replace(sasl_options(password_file), sasl_mechanism="PLAIN"), "does not offer PLAIN"),
+    ):
+        with pytest.raises(LogUnavailable, match=told) as refused:
+            open_log(url, options)
+        assert "ECG_KAFKA_" in str(refused.value)
+        assert url in str(refused.value)
 
 
 def test_a_certificate_for_another_host_is_refused_unless_the_check_is_off(
@@ -127,7 +135,7 @@ def test_a_certificate_for_another_host_is_refused_unless_the_check_is_off(
             key_file=tmp_path / "clients.key", check_hostname=check, timeouts=QUICK,
         )  # fmt: skip
 
-    with pytest.raises(LogUnavailable):
+    with pytest.raises(LogUnavailable, match=r"for another name .*; write in ECG_LOG a name"):
         open_log(url, options(check=True))
     with closing(open_log(url, options(check=False))) as log:
         assert_everything_works(log)
@@ -148,7 +156,7 @@ def test_a_client_certificate_is_enough_and_none_is_not(run_broker: RunBroker, t
         assert_everything_works(log)
     certificate(tmp_path, "stranger")
     for client in (None, "stranger"):
-        with pytest.raises(LogUnavailable):
+        with pytest.raises(LogUnavailable, match=r"refused the TLS handshake .*certificate.*; check ECG_KAFKA_CERTI"):
             open_log(url, options(client))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ecg import LEADS, Ecg, Patient
+from worker.waveform.beats import Beats
 
 P_S, QRS_S = 0.09, 0.086
 TANGENT = 0.75 + 0.5 / np.pi  # where the tangent of a raised cosine meets zero, as a share of its width
@@ -99,3 +100,19 @@ def plus(ecg: Ecg, added_mv: Mapping[str, NDArray[np.float64]]) -> Ecg:
     for lead, signal_mv in added_mv.items():
         samples_uv[ecg.leads.index(lead)] += (signal_mv * 1000).astype(np.float32)
     return ecg_of(samples_uv, ecg.sampling_hz, ecg.leads)
+
+
+ONSET = 150
+"""The sample at which the QRS of a `median_beats` begins, 0.3 s into it."""
+
+
+def median_beats(rows_mv: NDArray[np.floating], rr_s: float = 1.0) -> Beats:
+    """The beats of a record whose every beat is this one: leads x samples, 0.35 s before its anchor and 0.7 s after."""
+    median_mv = np.array(rows_mv, np.float32)
+    return Beats(np.repeat(median_mv[:, None], 4, axis=1), median_mv, ONSET + 25, rr_s, 4)
+
+
+def beat_rows(*waves: tuple[float, ...], bpm: float = 60, level_mv: float = 0.0) -> NDArray[np.float64]:
+    """One beat a lead, from its P, Q, R, S and T, on a level of its own."""
+    t_s = np.arange(525) / 500
+    return np.stack([beat(t_s, ONSET / 500, bpm, each) + level_mv for each in waves])

@@ -1,6 +1,7 @@
-"""Small real findings, rejections and cases for tests that do not care what is in them."""
+"""Small real answers, findings, rejections and cases for tests that do not care what is in them."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from schemas.finding import (
     utc_from_ms,
 )
 from schemas.rejection import Reason, Rejection
+from worker.engine.question import Answer
 from worker.model.facts import PromptFacts
 from worker.prepared import PreparedEcg
 from worker.verdict.screening import Screening
@@ -67,6 +69,21 @@ SUMMARY = EcgSummary(
 )
 PATIENT = PatientRef(id="p1", assigner=None)
 USABLE = Quality(usable=True, flags=())
+
+
+def answer(**changes: Any) -> Answer:
+    """A sure yes in three tokens. Any of its fields can be changed."""
+    fields: dict[str, Any] = {
+        "text": "",
+        "yes": True,
+        "raw_probability_yes": 0.9,
+        "probability_yes": 0.9,
+        "format_mass": 1.0,
+        "forced": False,
+        "truncated_context": False,
+        "tokens": 3,
+    }
+    return Answer(**fields | changes)
 
 
 def prepared(record: Record, *, asks: bool = True) -> PreparedEcg:

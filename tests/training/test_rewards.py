@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.training.test_reasoning import measured
+from tests.support.measured import measured
 from training.methods.rewards import answer_accuracy, format_adherence, grounding, reasoning_and_answer
 
 GOOD = "<think>T inverted in V2.</think><answer>yes</answer>"

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from cli import settings_page
 from worker.verdict import assessment, screening
 from worker.waveform import quality
@@ -27,3 +29,11 @@ def test_every_note_of_a_decoder_is_explained() -> None:
 
 def test_the_page_of_settings_is_current() -> None:
     assert settings_page.PAGE.read_text(encoding="utf-8") == settings_page.page(), "run: make docs"
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_files_that_the_first_pages_name_are_there(page: str) -> None:
+    named = set(re.findall(r"`([\w./-]+(?:\.(?:py|md|lock|toml|json)|/))`", (ROOT / page).read_text(encoding="utf-8")))
+    assert len(named) > 5
+    # A name without a folder may be that of a file which is yet to be written.
+    assert [name for name in sorted(named) if "/" in name and not (ROOT / name).exists()] == []

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from schemas.ecg import Ecg
+from schemas.errors import WorkerError
 from schemas.rejection import Rejected
 from training.data.example import Example, MadeExamples
 from training.data.reasoning import reasoning_from_waveform
@@ -27,7 +28,7 @@ _LABELS: Final = ("labels.jsonl", "truth.jsonl")
 _VERDICTS: Final = {"ischemic": True, "non_ischemic": False}
 
 
-class DataError(Exception):
+class DataError(WorkerError):
     """The data cannot be learned from; the message names the line, and no patient."""
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from scipy.optimize import minimize_scalar
 
+from schemas.errors import WorkerError
 from training.evaluation.judgement import Judgement
 from training.evaluation.scores import brier, calibration_error, table
 from worker.model.manifest import TemperatureCalibration
@@ -20,7 +21,7 @@ _LOG_BOUNDS: Final = (-3.0, 4.0)  # temperatures of 0.05 to 55: beyond, a model 
 _SUREST: Final = 1e-9
 
 
-class CalibrationError(Exception):
+class CalibrationError(WorkerError):
     """The examples cannot carry a calibration; the message says why."""
 
 

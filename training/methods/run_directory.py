@@ -18,11 +18,13 @@ from typing import Any, Final
 from transformers import TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from schemas.errors import WorkerError
+
 _LAST_CHECKPOINT: Any = get_last_checkpoint  # not typed
 _RECORDED_VERSIONS: Final = ("torch", "transformers", "trl", "accelerate", "peft", "numpy")
 
 
-class RunError(Exception):
+class RunError(WorkerError):
     """The run cannot be begun or gone on with; the message says what to do."""
 
 

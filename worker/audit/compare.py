@@ -1,14 +1,16 @@
 """What the worker says today of a past interval, beside what it said then: record by record, by coordinates."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from adapters.log import Log, TopicPartition
+from schemas.finding import Finding
+from schemas.rejection import Rejection
 from worker.audit.replay import Replayed
-from worker.history.interval import Coordinates, Interval, coordinates
+from worker.history.interval import Coordinates, Interval
+from worker.history.results import Result, read_results, source_of
 
 Outcome = Literal[
     "same", "probability_differs", "verdict_differs", "details_differ", "rejected_now", "rejected_then",
@@ -74,69 +76,69 @@ class Report:
         }
 
 
-Results = dict[Coordinates, dict[str, Any]]
+Results = dict[Coordinates, Result]
 
 
 def results_then(log: Log, topics: tuple[str, ...], interval: Interval) -> tuple[Results, int]:
     """Live results for the interval's records, gone ones included, and how many of them stand there more than once."""
     found: Results = {}
     repeated = 0
-    for value in _published(log, topics):
-        place, offset = at = coordinates(value)
-        if offset in interval.ranges.get(place, ()) or offset in interval.expired.get(place, ()):
+    for _, result in read_results(log, topics):
+        at = source_of(result)
+        if at.offset in interval.ranges.get(at.partition, ()) or at.offset in interval.expired.get(at.partition, ()):
             repeated += at in found
-            found[at] = value
+            found[at] = result
     return found, repeated
 
 
 def compare(then: Results, repeated: int, replayed: Replayed, interval: Interval) -> Report:
     """Hold both results of every record against each other."""
     now = replayed.results
-    places = sorted(then.keys() | now.keys())
-    comparisons = tuple(_compare(at, then.get(at), now.get(at)) for at in places)
+    comparisons = tuple(_compare(at, then.get(at), now.get(at)) for at in sorted(then.keys() | now.keys()))
     return Report(comparisons, interval.expired, replayed.gaps, repeated)
 
 
-def _published(log: Log, topics: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    for topic in topics:
-        for record in log.read({p: range(*log.bounds(p)) for p in log.partitions(topic)}):
-            yield json.loads(record.value)
-
-
-def _compare(at: Coordinates, then: dict[str, Any] | None, now: dict[str, Any] | None) -> Comparison:
+def _compare(at: Coordinates, then: Result | None, now: Result | None) -> Comparison:
     said_then, said_now = _says(then), _says(now)
     if then is None or now is None:
         return Comparison(at, "missing" if then is None else "extra", said_then, said_now)
-    differing = tuple(sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name)))
+    differing = _differing(then, now)
     outcome: Outcome
     change = None
-    if ("reason" in then) != ("reason" in now):
-        outcome = "rejected_now" if "reason" in now else "rejected_then"
+    if isinstance(then, Rejection) or isinstance(now, Rejection):
+        if type(then) is not type(now):
+            outcome = "rejected_now" if isinstance(now, Rejection) else "rejected_then"
+        else:
+            outcome = "rejection_differs" if differing else "same"
     elif not differing:
         outcome = "same"
-    elif "reason" in now:
-        outcome = "rejection_differs"
     elif said_then != said_now:
         outcome = "verdict_differs"
     else:
-        was, is_now = then["assessment"]["probability"], now["assessment"]["probability"]
+        was, is_now = then.assessment.probability, now.assessment.probability
         outcome = "details_differ" if was == is_now else "probability_differs"
         change = None if was is None or is_now is None else is_now - was
     return Comparison(at, outcome, said_then, said_now, change or None, differing)
 
 
-def _says(result: dict[str, Any] | None) -> str | None:
+def _differing(then: Result, now: Result) -> tuple[str, ...]:
+    """The top-level fields that are not equal, as they are published."""
+    before, after = (result.model_dump(mode="json", by_alias=True) for result in (then, now))
+    return tuple(sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)))
+
+
+def _says(result: Result | None) -> str | None:
     """A finding's verdict, or a rejection's reason."""
     if result is None:
         return None
-    return str(result["reason"] if "reason" in result else result["assessment"]["verdict"])
+    return str(result.assessment.verdict if isinstance(result, Finding) else result.reason)
 
 
 def _difference(comparison: Comparison) -> dict[str, Any]:
-    place, offset = comparison.at
+    partition, offset = comparison.at
     return {
-        "topic": place.topic,
-        "partition": place.partition,
+        "topic": partition.topic,
+        "partition": partition.partition,
         "offset": offset,
         "outcome": comparison.outcome,
         "then": comparison.then,

@@ -4,27 +4,24 @@
 the `Runner` as if it were a group's member, so that a replay is the live loop over another source and another topic.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
 
 from adapters.deadline import Deadline
 from adapters.log import Log, Message, Polled, Position, Publisher, PublishFailed, Record, TopicPartition
-from worker.history.interval import Coordinates, Interval, coordinates
+from worker.history.interval import Coordinates, Interval
+from worker.history.results import Result, parse, source_of
+from worker.stream.session import PUBLISH_ATTEMPTS
 from worker.stream.stop import Stop
-
-# A publisher that failed was replaced; the same results are tried again this often before the replay gives up.
-_PUBLISH_ATTEMPTS: Final = 5
 
 
 @dataclass(slots=True)
 class Replayed:
-    """What a replay read and said. `results` are the published values, decoded; `gaps` offsets without a record."""
+    """What a replay read and said. `results` are what was published; `gaps` offsets without a record."""
 
     read: int = 0
-    results: dict[Coordinates, dict[str, Any]] = field(default_factory=dict)
+    results: dict[Coordinates, Result] = field(default_factory=dict)
     gaps: dict[TopicPartition, list[int]] = field(default_factory=dict)
 
 
@@ -79,16 +76,16 @@ class IntervalMember:
 
     def publish(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
         """Write results; nobody's position moves."""
-        for attempt in range(_PUBLISH_ATTEMPTS):
+        for attempt in range(PUBLISH_ATTEMPTS):
             try:
                 self._publisher.publish(messages)
                 break
             except PublishFailed:
-                if attempt == _PUBLISH_ATTEMPTS - 1:
+                if attempt == PUBLISH_ATTEMPTS - 1:
                     raise
         for message in messages:
-            value = json.loads(message.value)
-            self.replayed.results[coordinates(value)] = value
+            result = parse(message.value)
+            self.replayed.results[source_of(result)] = result
         self._on_progress(self.replayed)
 
     def rewind(self) -> None:

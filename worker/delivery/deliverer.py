@@ -2,30 +2,29 @@
 
 A finding is settled when the receiver took it over, or when a delivery rejection says why it did not. The rejection and
 the group's position commit together, after that and never before: a crash in between delivers the finding again, with
-the same id. One thread polls all the while; deliveries and transactions run beside it.
+the same id. It is a `Work` of a session, so that polling goes on while a receiver keeps it waiting.
 """
 
 import hashlib
-import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Event
 from typing import Final, Protocol
 
-from pydantic import ValidationError
-
 from adapters.deadline import run_in_thread
-from adapters.log import Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
+from adapters.log import Message, Position, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Finding, RecordRef
+from worker.history.interval import Coordinates
+from worker.history.results import UnknownResult, parse
 from worker.operations import metrics
-from worker.operations.health import Progress
+from worker.operations.health import LoopProgress
 from worker.operations.logs import get_logger
-from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
 from worker.provenance import VERSION
 from worker.stream.envelope import cloud_event
+from worker.stream.session import Batch, Lease, Session
+from worker.stream.stop import Stop
 
 log = get_logger()
 
@@ -42,124 +41,150 @@ class Receiver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """A record as it was read, and the assignment under which that was."""
+class PendingAlert:
+    """A record of the findings topic as it was read, and under which lease. `finding` is None if it holds none."""
 
     record: Record
-    assignment: object
-    finding: Finding | None  # None if the record is none
+    lease: Lease
+    finding: Finding | None
 
     @property
-    def place(self) -> tuple[TopicPartition, int]:
+    def coordinates(self) -> Coordinates:
         """Where the record lies."""
-        return self.record.topic_partition, self.record.offset
+        return Coordinates(self.record.topic_partition, self.record.offset)
+
+    @property
+    def alert(self) -> Finding | None:
+        """The finding, if it is to be delivered."""
+        return self.finding if self.finding is not None and self.finding.flag.raised else None
 
 
 class Deliverer:
-    """Consumes findings and delivers the flagged ones. One instance a process; `run` once."""
+    """Delivers the flagged ones of the findings that a session reads. One instance a session."""
 
     def __init__(
         self,
-        member: Member,
+        session: Session,
         receiver: Receiver,
         group: str,
         rejections_topic: str,
-        drain_s: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
+        in_background: Callable[[str, Callable[[], Undelivered | None]], Future[Undelivered | None]] = run_in_thread,
     ) -> None:
-        self._member = member
+        self._session = session
         self._receiver = receiver
         self._group = group
         self._rejections_topic = rejections_topic
-        self._drain_s = drain_s
-        self._clock = clock
-        self._assignments: dict[TopicPartition, object] = {}
-        self._paused: frozenset[TopicPartition] = frozenset()
-        self._waiting: deque[Read] = deque()
+        self._in_background = in_background
+        self._waiting: deque[PendingAlert] = deque()
         # What became of a record whose position is not committed yet: after a failed transaction it is read again, but
         # must not be sent again.
-        self._settled: dict[tuple[TopicPartition, int], DeliveryRejection | None] = {}
-        self._delivering: tuple[list[Read], Future[Undelivered | None]] | None = None
-        self._publishing: tuple[list[Read], Future[None]] | None = None
-        self.progress = Progress()
+        self._settled: dict[Coordinates, DeliveryRejection | None] = {}
+        self._delivering: tuple[list[PendingAlert], Future[Undelivered | None]] | None = None
+        self._ready: list[PendingAlert] = []
+        self._handed_over: list[PendingAlert] = []
 
-    def run(self, stop: Event, idle_exit_s: float | None = None) -> None:
+    def run(self, stop: Stop, idle_exit_s: float | None = None) -> None:
         """Work until `stop` is set and what is in hand is settled, or until nothing came for `idle_exit_s`.
 
-        A delivery that takes longer than `drain_s` after `stop` is left alone: its position stays uncommitted.
+        A delivery that takes longer than the stop's time is left alone: its position stays uncommitted.
         """
-        began = last_busy = self._clock()
-        stop_by: float | None = None
-        while True:
-            if stop.is_set() and stop_by is None:
-                stop_by = self._clock() + self._drain_s
-            came = self._poll()
-            self._advance(may_begin=stop_by is None)
-            now = self._clock()
-            self._report(draining=stop_by is not None)
-            if stop_by is not None and (not self._in_hand() or now >= stop_by):
-                return
-            if came or self._in_hand() or self._waiting or (not self._assignments and now - began < JOIN_S):
-                last_busy = now
-            if idle_exit_s is not None and now - last_busy >= idle_exit_s:
-                return
+        self._session.run(self, stop, idle_exit_s)
 
-    def _report(self, *, draining: bool) -> None:
-        self.progress.assigned_partitions = len(self._assignments)
-        self.progress.in_flight = len(self._waiting) + self._in_hand()
-        self.progress.draining = draining
-        self.progress.turned_at = time.monotonic()
+    @property
+    def held(self) -> int:
+        """Findings read and not settled, as far as they are not being committed."""
+        delivering = len(self._delivering[0]) if self._delivering else 0
+        return len(self._waiting) + delivering + len(self._ready)
 
-    def _in_hand(self) -> bool:
-        return self._delivering is not None or self._publishing is not None
+    @property
+    def results(self) -> int:
+        """Settled findings that wait for a transaction."""
+        return len(self._ready)
 
-    def _poll(self) -> bool:
-        """Take note of what the log has for us; False if that was nothing."""
-        room = _MAX_WAITING - len(self._waiting)
-        self._pause(frozenset(self._assignments) if room <= 0 else frozenset())
-        polled = self._member.poll(POLL_BUSY_S if self._in_hand() else POLL_IDLE_S, max(room, 1))
-        if polled.revoked or polled.assigned:
-            self._reassign(polled.revoked, frozenset(polled.assigned))
-        for record in polled.records:
-            self._waiting.append(Read(record, self._assignments[record.topic_partition], _parse(record)))
-        return polled != Polled()
+    @property
+    def busy(self) -> bool:
+        """Whether a delivery is under way."""
+        return self._delivering is not None or bool(self._ready)
 
-    def _pause(self, wanted: frozenset[TopicPartition]) -> None:
-        if to_pause := wanted - self._paused:
-            self._member.pause(to_pause)
-        if to_resume := self._paused - wanted:
-            self._member.resume(to_resume)
-        self._paused = wanted
+    @property
+    def preparing_since(self) -> None:
+        """A delivery has bounds of its own, which may be long: it never counts as stalled."""
+        return None
 
-    def _reassign(self, revoked: frozenset[TopicPartition], assigned: frozenset[TopicPartition]) -> None:
-        log.info("assignment changed", assigned=len(assigned), revoked=len(revoked))
-        for partition in revoked:
-            del self._assignments[partition]
-        self._assignments |= {partition: object() for partition in assigned}
-        self._paused -= revoked | assigned
-        self._waiting = deque(read for read in self._waiting if self._is_ours(read))
-        self._settled = {place: what for place, what in self._settled.items() if place[0] not in revoked - assigned}
+    def room(self) -> int:
+        """What may be read ahead still."""
+        return _MAX_WAITING - len(self._waiting)
 
-    def _is_ours(self, read: Read) -> bool:
-        return self._assignments.get(read.record.topic_partition) is read.assignment
+    def full(self) -> Collection[TopicPartition]:
+        """All partitions share one queue."""
+        return ()
 
-    def _advance(self, *, may_begin: bool) -> None:
-        """Take note of what ended beside this thread, and begin what comes next: there is one thing at a time."""
+    def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
+        """What was settled in a partition that others have now is theirs to find out."""
+        lost = frozenset(lost)
+        self._settled = {at: outcome for at, outcome in self._settled.items() if at.partition not in lost}
+
+    def drop_stale(self) -> None:
+        """Findings that are read again, here or elsewhere."""
+        self._waiting = deque(pending for pending in self._waiting if self._session.still_ours(pending.lease))
+        self._ready = [pending for pending in self._ready if self._session.still_ours(pending.lease)]
+
+    def take(self, record: Record, lease: Lease) -> None:
+        """Put a finding in the queue."""
+        self._waiting.append(PendingAlert(record, lease, _finding(record)))
+
+    def advance(self, *, may_begin: bool) -> None:
+        """Take note of a delivery that ended, and begin the next: there is one thing at a time."""
         self._end_delivery()
-        self._end_publish()
-        if self._in_hand() or not self._waiting or not may_begin:
+        if self.busy or self._session.publishing or not self._waiting or not may_begin:
             return
-        batch = self._next_batch()
-        finding = _flagged(batch[-1])
-        if finding is None or batch[-1].place in self._settled:
-            self._publish(batch)
+        batch = self._next_alert()
+        finding = batch[-1].alert
+        if finding is None or batch[-1].coordinates in self._settled:
+            self._ready = batch
         else:
-            self._delivering = batch, run_in_thread("deliver", lambda: self._deliver(finding))
+            self._delivering = batch, self._in_background("deliver", lambda: self._deliver(finding))
 
-    def _next_batch(self) -> list[Read]:
+    def next_batch(self, *, at_once: bool) -> Batch | None:
+        """What was settled since the last one."""
+        batch, self._ready = [pending for pending in self._ready if self._session.still_ours(pending.lease)], []
+        if not batch:
+            return None
+        for pending in batch:
+            if pending.finding is None:
+                unreadable = Undelivered(DeliveryReason.FINDING_UNREADABLE, 0)
+                self._settled[pending.coordinates] = self._reject(pending, unreadable)
+        # In order of reading, so that of several offsets of one partition the last counts.
+        positions = {pending.record.topic_partition: Position(pending.record.offset + 1) for pending in batch}
+        rejected = [(pending, self._settled.get(pending.coordinates)) for pending in batch]
+        messages = [self._message(pending, rejection) for pending, rejection in rejected if rejection]
+        self._handed_over = batch
+        return Batch(len(batch), messages, positions)
+
+    def committed(self) -> None:
+        """Count what was settled, and remember it no more."""
+        batch, self._handed_over = self._handed_over, []
+        for pending in batch:
+            if pending.coordinates in self._settled:
+                rejection = self._settled.pop(pending.coordinates)
+                metrics.DELIVERIES.labels(outcome="delivered" if rejection is None else rejection.reason).inc()
+
+    def not_committed(self) -> None:
+        """Its records are read again; what became of them stays remembered."""
+        self._handed_over = []
+
+    def at_rest(self, *, drain_queue: bool) -> bool:
+        """No delivery is under way."""
+        return not self.busy and not (drain_queue and self._waiting)
+
+    def report(self, progress: LoopProgress) -> None:
+        """Everything in hand counts as in flight."""
+        progress.in_flight = self.held + self._session.publishing
+
+    def _next_alert(self) -> list[PendingAlert]:
         """Everything up to the next flagged finding: what needs no delivery is passed by with it."""
         batch = [self._waiting.popleft()]
-        while self._waiting and _flagged(batch[-1]) is None:
+        while self._waiting and batch[-1].alert is None:
             batch.append(self._waiting.popleft())
         return batch
 
@@ -175,54 +200,21 @@ class Deliverer:
             return
         batch, future = self._delivering
         self._delivering = None
-        failure = future.result()
-        if batch[-1].record.topic_partition in self._assignments:
-            self._settled[batch[-1].place] = None if failure is None else self._reject(batch[-1], failure)
-        where = {"partition": batch[-1].record.partition, "offset": batch[-1].record.offset}
+        failure, last = future.result(), batch[-1]
+        if last.record.topic_partition in self._session.leases:
+            self._settled[last.coordinates] = None if failure is None else self._reject(last, failure)
+        where = {"partition": last.record.partition, "offset": last.record.offset}
         if failure is None:
             log.info("delivered", **where)
         else:
             log.error("not delivered", reason=failure.reason, attempt=failure.attempts, **where)
-        self._publish(batch)
+        self._ready = batch
 
-    def _publish(self, batch: list[Read]) -> None:
-        ours = [read for read in batch if self._is_ours(read)]
-        if not ours:  # whoever has the partition now will deliver it again
-            return
-        for read in ours:
-            if read.finding is None:
-                self._settled[read.place] = self._reject(read, Undelivered(DeliveryReason.FINDING_UNREADABLE, 0))
-        # In order of reading, so that of several offsets of one partition the last counts.
-        positions = {read.record.topic_partition: Position(read.record.offset + 1) for read in ours}
-        messages = [self._seal(read, rejection) for read in ours if (rejection := self._settled.get(read.place))]
-        self._publishing = ours, run_in_thread("publish", lambda: self._member.publish(messages, positions))
-
-    def _end_publish(self) -> None:
-        """Take note of a transaction that ended; after a failed one begin again from the committed positions."""
-        if self._publishing is None or not self._publishing[1].done():
-            return
-        batch, future = self._publishing
-        self._publishing = None
-        try:
-            future.result()
-        except PublishFailed:
-            log.warning("transaction failed, rewinding", count=len(batch))
-            self._waiting.clear()
-            self._member.rewind()
-            return
-        self.progress.committed += len(batch)
-        for read in batch:
-            if read.place in self._settled:
-                self._count(self._settled.pop(read.place))
-
-    def _count(self, rejection: DeliveryRejection | None) -> None:
-        metrics.DELIVERIES.labels(outcome="delivered" if rejection is None else rejection.reason).inc()
-
-    def _reject(self, read: Read, failure: Undelivered) -> DeliveryRejection:
-        record = read.record
+    def _reject(self, pending: PendingAlert, failure: Undelivered) -> DeliveryRejection:
+        record = pending.record
         return DeliveryRejection(
             reason=failure.reason,
-            finding_id=read.finding.finding_id if read.finding else None,
+            finding_id=pending.finding.finding_id if pending.finding else None,
             finding=RecordRef(topic=record.topic, partition=record.partition, offset=record.offset),
             attempts=failure.attempts,
             ack_code=failure.ack_code,
@@ -231,21 +223,18 @@ class Deliverer:
             worker_version=VERSION,
         )
 
-    def _seal(self, read: Read, rejection: DeliveryRejection) -> Message:
+    def _message(self, pending: PendingAlert, rejection: DeliveryRejection) -> Message:
         """The rejection with the finding's own key."""
-        record = read.record
+        record = pending.record
         event = f"{self._group}/{record.topic}/{record.partition}/{record.offset}"
         event_id = hashlib.sha256(event.encode()).hexdigest()[:32]
         headers = cloud_event(record, event_id, "ecg-delivery-rejection.v1")
         return Message(self._rejections_topic, record.key, rejection.to_json(), headers)
 
 
-def _parse(record: Record) -> Finding | None:
+def _finding(record: Record) -> Finding | None:
     try:
-        return Finding.model_validate_json(record.value)
-    except ValidationError:  # its text would repeat the record
+        result = parse(record.value)
+    except UnknownResult:
         return None
-
-
-def _flagged(read: Read) -> Finding | None:
-    return read.finding if read.finding is not None and read.finding.flag.raised else None
+    return result if isinstance(result, Finding) else None

@@ -2,8 +2,13 @@
 
 Both caches are what transformers' layers ask of one: an `update` that stores a layer's new keys and values and returns
 all that the new tokens may look at. Tensors are [batch, heads, length, head].
+
+How layers call it differs between versions: 5.24 began to hand over their own options too. Parameters are named as in
+`transformers.Cache.update`, and whatever comes beside them is for caches of other kinds and changes nothing here.
 """
 
+import inspect
+from collections.abc import Callable
 from typing import Any, Final
 
 import torch
@@ -11,7 +16,11 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from worker.model.errors import EngineError
+
 _ATTENTION: Final = "ecg_slots"
+# What a model's `forward` calls its cache, the newer name first: where both are there, the older one is on its way out.
+_CACHE_KEYWORDS: Final = ("cache", "past_key_values")
 
 
 class PromptCache:
@@ -20,11 +29,13 @@ class PromptCache:
     def __init__(self) -> None:
         self.layers: list[tuple[Tensor, Tensor]] = []
 
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_others: Any, **_options: Any
+    ) -> tuple[Tensor, Tensor]:
         """Keep a layer's keys and values; layers come in order."""
-        assert layer == len(self.layers)
-        self.layers.append((keys, values))
-        return keys, values
+        assert layer_idx == len(self.layers)
+        self.layers.append((key_states, value_states))
+        return key_states, value_states
 
 
 class SlotCache:
@@ -60,12 +71,30 @@ class SlotCache:
         self._position = position
         return (self._places <= position[:, None])[:, None, None, :]
 
-    def update(self, keys: Tensor, values: Tensor, layer: int) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_others: Any, **_options: Any
+    ) -> tuple[Tensor, Tensor]:
         """Store one new token's keys and values [slots, heads, 1, head] in every slot."""
-        all_keys, all_values = self._layers[layer]
-        all_keys[self._rows, :, self._position] = keys[:, :, 0]
-        all_values[self._rows, :, self._position] = values[:, :, 0]
+        all_keys, all_values = self._layers[layer_idx]
+        all_keys[self._rows, :, self._position] = key_states[:, :, 0]
+        all_values[self._rows, :, self._position] = value_states[:, :, 0]
         return all_keys, all_values
+
+
+def cache_keyword(forward: Callable[..., Any]) -> str:
+    """The keyword under which a model's `forward` takes a cache, by its signature. Raises EngineError if it has none.
+
+    Passing an unknown one is no error in transformers: the model would go on with a cache of its own, and answers would
+    be written without the prompt.
+    """
+    declared = inspect.signature(forward).parameters
+    for keyword in _CACHE_KEYWORDS:
+        if keyword in declared:
+            return keyword
+    raise EngineError(
+        f"The text model takes a cache neither as {' nor as '.join(f'`{keyword}`' for keyword in _CACHE_KEYWORDS)}: "
+        "this version of transformers is not one that the worker knows. Install one within the declared range."
+    )
 
 
 def use_slot_attention(text_model: Any) -> None:

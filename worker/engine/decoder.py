@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine.cache import PromptCache, SlotCache, use_slot_attention
+from worker.engine.cache import PromptCache, SlotCache, cache_keyword, use_slot_attention
 from worker.engine.grammar import DEAD, NO, UNDECIDED, YES, Grammar
 from worker.model.errors import EngineError
 from worker.model.prompt import Prompt
@@ -59,6 +59,7 @@ class SlotDecoder:
 
     def __init__(self, model: Any, grammar: Grammar, slots: int, prompt_tokens: int, max_new_tokens: int) -> None:
         self._text: Any = model.model.language_model
+        self._cache_keyword = cache_keyword(self._text.forward)
         use_slot_attention(self._text)
         self._head: Any = model.lm_head
         self._device: torch.device = self._head.weight.device
@@ -134,8 +135,8 @@ class SlotDecoder:
             inputs_embeds=embeddings,
             attention_mask={"full_attention": mask},
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
+            **{self._cache_keyword: cache},
         ).last_hidden_state
         return hidden
 

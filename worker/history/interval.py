@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from adapters.log import Log, TopicPartition
 
@@ -51,9 +51,3 @@ class Interval:
 
     def __len__(self) -> int:
         return sum(map(len, self.ranges.values()))
-
-
-def coordinates(value: Mapping[str, Any]) -> Coordinates:
-    """Where the record lies that a finding or rejection, as JSON, speaks of."""
-    source = value["source"]
-    return Coordinates(TopicPartition(source["topic"], source["partition"]), source["offset"])

@@ -16,6 +16,8 @@ from typing import Final
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from schemas.errors import WorkerError
+
 # One turn of the loop is bounded by its poll and by handing work on: far below this even on a loaded machine.
 LOOP_STALLED_S: Final = 60.0
 # One step of the engine writes one token of each open answer; the longest piece is a prefill of seconds on a slow CPU.
@@ -23,7 +25,7 @@ ENGINE_STALLED_S: Final = 120.0
 
 
 @dataclass(slots=True)
-class Progress:
+class LoopProgress:
     """What the loop tells of itself at every turn. Written by one thread, read by others: single assignments only."""
 
     assigned_partitions: int = 0
@@ -38,7 +40,7 @@ class Progress:
 class Health:
     """The answers to the three questions. `engine_stalled_s` is how long the engine has been in one piece of work."""
 
-    progress: Progress
+    progress: LoopProgress
     engine_stalled_s: Callable[[], float]
     clock: Callable[[], float] = time.monotonic
 
@@ -74,11 +76,19 @@ class Health:
 
 
 class HealthServer:
-    """Serves `/startupz`, `/readyz`, `/livez` and `/metrics` in threads of its own, from before the model is loaded."""
+    """Serves `/startupz`, `/readyz`, `/livez` and `/metrics` in threads of its own, from before the model is loaded.
+
+    Raises WorkerError if the port cannot be had.
+    """
 
     def __init__(self, port: int, host: str = "0.0.0.0") -> None:  # noqa: S104 - the kubelet asks from outside
         self._health: Health | None = None
-        self._server = ThreadingHTTPServer((host, port), self._handler())
+        try:
+            self._server = ThreadingHTTPServer((host, port), self._handler())
+        except OSError as error:
+            raise WorkerError(
+                f"port {port} cannot be served: {error.strerror}; set ECG_HEALTH_PORT to a free one"
+            ) from None
         self.port = self._server.server_address[1]
         Thread(target=self._server.serve_forever, name="health", daemon=True).start()
 

@@ -1,32 +1,35 @@
 """Logging: one JSON object a line on stderr, through an allow-list.
 
 A deny-list leaks whatever nobody thought of. Here only known fields leave the process: an unknown field is dropped, an
-exception is named by its type and its frames, never by its text, and a library's message by its template, without
-arguments.
+exception is named by its type and its frames, and by its text only if that was written for people (`WorkerError`). A
+library's message is quoted by its template, without arguments.
 """
 
 import logging
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
 
-# Every field that may be logged. None of them can hold anything of a patient's.
+from schemas.errors import WorkerError
+
+# Every field that may be logged. None of them can hold anything of a patient's; `message` is a WorkerError's, or gone.
 ALLOWED_FIELDS: Final = frozenset({
     "assigned", "attempt", "bytes", "commit_ms", "count", "deadline_s", "digest", "error_type", "event", "findings",
-    "frames", "group", "in_flight", "level", "library", "log", "member", "model", "nearest", "offset", "partition",
-    "port", "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic", "training",
-    "variable", "version",
+    "frames", "group", "in_flight", "level", "library", "log", "member", "message", "model", "nearest", "offset",
+    "partition", "port", "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic",
+    "training", "variable", "version",
 })  # fmt: skip
 
-# Libraries that warn about what is in their users' data, or about themselves.
-CHATTY: Final = ("kafka", "transformers", "torch", "pydicom", "hl7apy")
 
+def configure(level: str = "INFO", chatty: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Send everything, also what libraries log, through the allow-list to stderr.
 
-def configure(level: str = "INFO") -> None:
-    """Send everything, also what libraries log, through the allow-list to stderr."""
+    Of the `chatty` libraries, by the names of their loggers, only what is at least so severe.
+    """
     shared: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -55,8 +58,8 @@ def configure(level: str = "INFO") -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for library in CHATTY:
-        logging.getLogger(library).setLevel(logging.ERROR)
+    for library, least in chatty.items():
+        logging.getLogger(library).setLevel(least)
 
 
 def get_logger() -> Any:  # structlog's bound loggers are typed by what they wrap, which is only known at run time
@@ -72,12 +75,15 @@ def allow_listed(_: object, __: str, event: MutableMapping[str, Any]) -> Mutable
 
 
 def _name_exception(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Replace an exception by its type and the places it passed."""
+    """Replace an exception by its type, the places it passed and, if it is one for people, its text."""
+    event.pop("message", None)
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]
     if isinstance(error, BaseException):
         event["error_type"] = type(error).__name__
+        if isinstance(error, WorkerError):
+            event["message"] = str(error)
         event["frames"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
     return event
 

@@ -52,6 +52,11 @@ class Watchdog:
 
 def end_process(reason: str) -> NoReturn:
     """End at once, whatever other threads hold: they are the ones that do not move."""
+    report(reason)
+    os._exit(1)
+
+
+def report(reason: str) -> None:
+    """Log what no longer moves, and where each thread stands."""
     log.critical("worker ended by its watchdog", reason=reason)
     faulthandler.dump_traceback(sys.stderr)  # names of files and functions only
-    os._exit(1)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from adapters.log import Log, LogError, Member, Message, Position, PublishFailed, TopicPartition
-from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
+from worker.stream.session import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
 
 Positions = Mapping[TopicPartition, Position | None]
 

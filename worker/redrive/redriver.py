@@ -12,18 +12,27 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pydantic import ValidationError
-
-from adapters.log import Log, LogError, Message, Position, PublishFailed, Record, TopicPartition
-from adapters.log_limits import MAX_VALUE_BYTES
+from adapters.log import (
+    MAX_VALUE_BYTES,
+    Log,
+    LogError,
+    Message,
+    Position,
+    PublishFailed,
+    Record,
+    TopicPartition,
+    check_messages,
+)
 from schemas.codes import Code
 from schemas.finding import RecordRef, Redrive
 from schemas.rejection import Reason, Rejection
 from worker.history.interval import Coordinates
 from worker.history.lookup import fetch_records
+from worker.history.results import UnknownResult, parse
 from worker.redrive.group_position import Positions
 from worker.redrive_headers import next_redrive, redriven_message
 from worker.stream.ledger import PartitionLedger
+from worker.stream.session import PUBLISH_ATTEMPTS
 
 # What was rejected after three more tries, each after somebody changed something, is not cured by a fourth.
 MAX_REDRIVES: Final = 3
@@ -31,9 +40,6 @@ MAX_REDRIVES: Final = 3
 # One transaction: few enough records and bytes to be written well within its time limit, and held in memory at once.
 STEP_RECORDS: Final = 100
 STEP_BYTES: Final = MAX_VALUE_BYTES
-
-# A failed transaction is followed by another pass from the committed positions, so often in one run.
-PASSES: Final = 5
 
 
 class Refusal(Code):
@@ -88,12 +94,12 @@ class GroupPosition(Protocol):
 class _Candidate:
     """A selected rejection, and where it lies."""
 
-    place: TopicPartition
+    partition: TopicPartition
     offset: int
     rejection: Rejection | None  # None if it cannot be read
 
     def outcome(self, redrive: Redrive | None = None, refusal: Refusal | None = None) -> RedriveOutcome:
-        at = RecordRef(topic=self.place.topic, partition=self.place.partition, offset=self.offset)
+        at = RecordRef(topic=self.partition.topic, partition=self.partition.partition, offset=self.offset)
         if self.rejection is None:
             return RedriveOutcome(at, None, None, redrive, refusal)
         return RedriveOutcome(at, self.rejection.reason, self.source, redrive, refusal)
@@ -123,14 +129,12 @@ class Redriver:
         group_position: GroupPosition,
         plan: RedrivePlan,
         on_progress: Callable[[RedriveOutcome], None],
-        check: Callable[[Sequence[Message]], None] = lambda _: None,
     ) -> None:
-        """`tell` hears of each selected rejection once: settled ones when that is certain. `check` raises LogError."""
+        """`on_progress` hears of each selected rejection once: settled ones when that is certain."""
         self._log = log
         self._position = group_position
         self._plan = plan
         self._on_progress = on_progress
-        self._check = check
         self._inbound = frozenset(log.partitions(plan.inbound_topic))
         self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._refused: set[tuple[TopicPartition, int]] = set()
@@ -138,13 +142,13 @@ class Redriver:
 
     def run(self) -> None:
         """Settle what can be settled. Raises LogError if the log cannot do it, or the position cannot remember it."""
-        for attempt in range(PASSES):
+        for attempt in range(PUBLISH_ATTEMPTS):
             positions = self._position.positions()
             self._resolve_uncertain(positions)
             try:
                 self._pass(positions)
             except PublishFailed:
-                if attempt == PASSES - 1:
+                if attempt == PUBLISH_ATTEMPTS - 1:
                     raise
             else:
                 return
@@ -152,7 +156,7 @@ class Redriver:
     def _resolve_uncertain(self, positions: Positions) -> None:
         """The committed positions say which rejections of a failed transaction are settled nevertheless."""
         for ready in self._uncertain:
-            position, offset = positions[ready.chosen.place], ready.chosen.offset
+            position, offset = positions[ready.chosen.partition], ready.chosen.offset
             if position is not None and (offset < position.offset or not PartitionLedger(position).take(offset)):
                 self._on_progress(ready.chosen.outcome(ready.redrive))
         self._uncertain = []
@@ -179,11 +183,11 @@ class Redriver:
         }
         for record in self._log.read(ranges):
             self._position.heartbeat()
-            place, offset = record.topic_partition, record.offset
-            if self._ledgers[place].take(offset) and offset in self._plan.ranges[place]:
+            partition, offset = record.topic_partition, record.offset
+            if self._ledgers[partition].take(offset) and offset in self._plan.ranges[partition]:
                 rejection = _parse(record)
                 if not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons):
-                    yield _Candidate(place, offset, rejection)
+                    yield _Candidate(partition, offset, rejection)
 
     def _given_up(self, some: Sequence[_Candidate]) -> Iterator[_Settlement]:
         return map(_Settlement, some)
@@ -228,13 +232,13 @@ class Redriver:
             return Refusal.LIMIT
         message = redriven_message(record, redrive)
         try:
-            self._check([message])
+            check_messages([message])
         except LogError:
             return Refusal.TOO_LARGE
         return _Settlement(chosen, redrive, message)
 
     def _refuse(self, chosen: _Candidate, refusal: Refusal) -> None:
-        at = chosen.place, chosen.offset
+        at = chosen.partition, chosen.offset
         if at not in self._refused:  # by an earlier pass
             self._refused.add(at)
             self._on_progress(chosen.outcome(refusal=refusal))
@@ -243,13 +247,14 @@ class Redriver:
         """Put back and remember, in one transaction, then tell. Raises LogError if not all could be remembered."""
         noted: list[_Settlement] = []
         too_far: _Candidate | None = None
-        for ready in sorted(step, key=lambda ready: (ready.chosen.place, ready.chosen.offset)):
-            if not self._ledgers[ready.chosen.place].finish(ready.chosen.offset):
+        for ready in sorted(step, key=lambda ready: (ready.chosen.partition, ready.chosen.offset)):
+            if not self._ledgers[ready.chosen.partition].finish(ready.chosen.offset):
                 too_far = ready.chosen
                 break
             noted.append(ready)
         if noted:
-            positions = {place: self._ledgers[place].position() for place in {ready.chosen.place for ready in noted}}
+            settled = {ready.chosen.partition for ready in noted}
+            positions = {partition: self._ledgers[partition].position() for partition in settled}
             self._uncertain = noted
             self._position.commit([ready.message for ready in noted if ready.message], positions)
             self._uncertain = []
@@ -259,8 +264,8 @@ class Redriver:
             raise LogError(self._too_far(too_far))
 
     def _too_far(self, chosen: _Candidate) -> str:
-        topic, partition = chosen.place.topic, chosen.place.partition
-        first_open = self._ledgers[chosen.place].position().offset
+        topic, partition = chosen.partition.topic, chosen.partition.partition
+        first_open = self._ledgers[chosen.partition].position().offset
         return (
             f"the rejection {topic}/{partition}/{chosen.offset} lies too far beyond {topic}/{partition}/{first_open}, "
             "the first one still open, to be remembered as redriven: redrive the earlier ones, or give them up "
@@ -270,6 +275,7 @@ class Redriver:
 
 def _parse(record: Record) -> Rejection | None:
     try:
-        return Rejection.model_validate_json(record.value)
-    except ValidationError:  # its text would repeat the record
+        result = parse(record.value)
+    except UnknownResult:
         return None
+    return result if isinstance(result, Rejection) else None

@@ -10,10 +10,10 @@ than the log keeps, because a result further than MAX_SPAN from the position wai
 import base64
 import zlib
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
-from adapters.log import Position, Record, TopicPartition
+from adapters.log import Position
 
 # So many bits, if they do not deflate at all, take 4027 characters of the `MAX_METADATA_BYTES` that the log keeps with
 # a position.
@@ -77,46 +77,6 @@ class PartitionLedger:
         while self._pending and self._pending[0] in self._done:
             self._done.remove(self._pending.popleft())
         return self._pending[0] if self._pending else self._next
-
-
-class Ledger:
-    """The partitions that are ours. A partition that was lost and came back is a new `PartitionLedger`."""
-
-    def __init__(self) -> None:
-        self._partitions: dict[TopicPartition, PartitionLedger] = {}
-
-    def assign(self, assigned: Mapping[TopicPartition, Position | None]) -> None:
-        """Begin with what the group committed last."""
-        for partition, committed in assigned.items():
-            self._partitions[partition] = PartitionLedger(committed)
-
-    def revoke(self, revoked: Iterable[TopicPartition]) -> None:
-        """Forget partitions. Results still in work for them are void."""
-        for partition in revoked:
-            self._partitions.pop(partition, None)
-
-    def take(self, record: Record) -> PartitionLedger | None:
-        """The ledger that the record's result has to be finished in, or None if there is nothing to do for it."""
-        partition = self._partitions.get(record.topic_partition)
-        return partition if partition is not None and partition.take(record.offset) else None
-
-    def holds(self, partition: TopicPartition, ledger: PartitionLedger) -> bool:
-        """Whether work that began under this ledger still counts."""
-        return self._partitions.get(partition) is ledger
-
-    @property
-    def assigned(self) -> frozenset[TopicPartition]:
-        """The partitions that are ours."""
-        return frozenset(self._partitions)
-
-    @property
-    def partitions(self) -> Mapping[TopicPartition, PartitionLedger]:
-        """The ledger of each partition that is ours."""
-        return self._partitions
-
-    def positions(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, Position]:
-        """What to commit for these partitions."""
-        return {partition: self._partitions[partition].position() for partition in partitions}
 
 
 def _encode(done: Iterable[int], base: int) -> str:

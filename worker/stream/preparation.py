@@ -17,7 +17,7 @@ from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected, Rejection
 from worker.operations.gc_policy import Collector
 from worker.picture.layout import Layout
-from worker.pipeline import prepare
+from worker.pipeline import OutOfTime, prepare, reject
 from worker.prepared import PreparedEcg
 
 # The slowest real message takes well under a second. Input that needs more is an attack or a defect, and is refused
@@ -79,13 +79,29 @@ def _end_with_parent() -> None:
 def _prepare_in_time(
     record: Record, decode: Callable[[bytes], Ecg], layout: Layout, time_limit_s: float
 ) -> PreparedEcg | Rejection:
-    signal.setitimer(signal.ITIMER_REAL, time_limit_s)
+    """Prepare, and let no alarm out: it is armed, rings and is disarmed inside, at the worst between two stages."""
     try:
-        return prepare(record, decode, layout)
+        try:
+            _Alarm.armed = True
+            signal.setitimer(signal.ITIMER_REAL, time_limit_s)
+            return prepare(record, decode, layout)
+        finally:
+            _Alarm.armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except OutOfTime:
+        _Alarm.armed = False  # it may have rung on the way to the line above that says so
+        return reject(record, Rejected(Reason.PAYLOAD_TOO_SLOW, stage="assemble"))
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
         _collector.collect()
 
 
+class _Alarm:
+    """Whether the time limit counts. An alarm that Python delivers after the timer was taken back is none."""
+
+    armed = False
+
+
 def _out_of_time(_: int, __: object) -> None:
-    raise Rejected(Reason.PAYLOAD_TOO_SLOW)
+    if _Alarm.armed:
+        _Alarm.armed = False
+        raise OutOfTime

@@ -1,266 +1,206 @@
-"""The consume-publish loop: keeps polling whatever else happens, and commits results and positions together.
+"""The worker's own work on a session: records go through the stages, results into transactions, the most urgent first.
 
-One thread runs the loop. Preparation is done by a pool of processes, the model by the engine's thread, transactions by
-a thread beside this one, so that nothing here waits for a GPU or, without bound, for a broker. What is read ahead is
-bounded in number and bytes; when that is full, partitions are paused while polling goes on. If any stage dies, its
-exception comes out of `run` and ends the process.
+Preparation is done by a pool of processes, the model by the engine's thread. What is read ahead is bounded in number
+and bytes; when that is full, partitions are paused while polling goes on. If any stage dies, its exception comes out of
+`run` and ends the process.
 """
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from adapters.deadline import run_in_thread
-from adapters.log import Member, Message, Polled, PublishFailed, TopicPartition
+from adapters.log import Message, Position, Record, TopicPartition
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from worker.operations import metrics
-from worker.operations.health import Progress
+from worker.operations.health import LoopProgress
 from worker.operations.logs import get_logger
-from worker.pace import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
 from worker.stream.breaker import Breaker
 from worker.stream.envelope import result_message
-from worker.stream.ledger import Ledger
+from worker.stream.ledger import PartitionLedger
 from worker.stream.limits import Limits
+from worker.stream.session import Batch, Lease, Session
 from worker.stream.stages import Dispatcher, Stages, TrackedRecord
-from worker.stream.stall import ProgressWatch
 from worker.stream.stop import Stop
 
 log = get_logger()
 
-# What one poll brings at most, so that a turn of the loop stays short.
-POLL_RECORDS: Final = 500
 # A full worker reads on when it has room for this much of what it may hold, not for every single record.
 RESUME_AT: Final = 0.8
-# Kept of the time for the ending, so that the group is always left.
-LEAVE_S: Final = 5.0
 
 
 class Runner:
-    """Consumes, lets the stages work, publishes. One instance a process; `run` once."""
+    """The worker's `Work`. One instance a session."""
 
-    def __init__(self, member: Member, stages: Stages, limits: Limits, progress: Progress | None = None) -> None:
-        self.progress = progress or Progress()
-        self._member = member
+    def __init__(
+        self,
+        session: Session,
+        stages: Stages,
+        breaker: Breaker,
+        limits: Limits,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`wall_clock` tells the age of records, in seconds since 1970."""
+        self._session = session
         self._stages = stages
+        self._breaker = breaker
         self._limits = limits
-        self._clock = time.monotonic
-        self._ledger = Ledger()
-        self._dispatcher = Dispatcher(stages, limits.in_flight)
-        self._breaker = Breaker(limits.rejected_share)
-        self._watch = ProgressWatch(limits.stuck_s)
-        self._paused: frozenset[TopicPartition] = frozenset()
+        self._wall_clock = wall_clock
+        self._dispatcher = Dispatcher(stages, limits.in_flight, session.clock)
+        self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._finished: list[TrackedRecord] = []
-        self._publishing: tuple[list[TrackedRecord], Future[float]] | None = None
+        self._handed_over: list[TrackedRecord] = []
         self._held_bytes = 0
         self._full = False
 
     def run(self, stop: Stop, idle_exit_s: float | None = None) -> None:
         """Work until `stop` is set and what is in hand is published, or until nothing came for `idle_exit_s`.
 
-        What was read and not begun by then is left to whoever has the partition next.
+        What was read and not begun by then is left to the partition's next owner.
         """
-        began = last_busy = self._clock()
-        while True:
-            stopping = stop.is_set()
-            came = self._poll(reading=not stopping)
-            self._advance(may_begin=not stopping or stop.drain_queue)
-            self._publish_if_due(at_once=stopping)
-            self._watch_progress()
-            now = self._clock()
-            self._report(now, draining=stopping)
-            if stopping and (self._at_rest(stop) or stop.deadline.remaining_s <= LEAVE_S):
-                return
-            if came or self._in_hand() or (not self._ledger.assigned and now - began < JOIN_S):
-                last_busy = now
-            if idle_exit_s is not None and now - last_busy >= idle_exit_s:
-                return
+        self._session.run(self, stop, idle_exit_s)
 
-    def _at_rest(self, stop: Stop) -> bool:
-        """Whether nothing is left that will be finished or published before the end."""
-        open_work = len(self._dispatcher) if stop.drain_queue else self._dispatcher.in_flight
-        return open_work == 0 and self._publishing is None
+    @property
+    def held(self) -> int:
+        """Records in the stages, and results."""
+        return len(self._dispatcher) + len(self._finished)
 
-    def _poll(self, *, reading: bool) -> bool:
-        """Take note of what the log has for us; False if that was nothing."""
-        room = self._limits.read_ahead - self._in_hand()
-        self._pause_where_full(reading=reading, room=room)
-        busy = bool(self._dispatcher.in_flight or self._finished or self._publishing)
-        polled = self._member.poll(POLL_BUSY_S if busy else POLL_IDLE_S, max(min(room, POLL_RECORDS), 1))
-        if polled.revoked or polled.assigned:
-            self._ledger.revoke(polled.revoked)
-            self._ledger.assign(polled.assigned)
-            self._paused -= polled.revoked | polled.assigned.keys()
-            log.info("assignment changed", assigned=len(polled.assigned), revoked=len(polled.revoked))
-        if polled.revoked:
-            self._give_up_revoked()
-        for record in polled.records:
-            ledger = self._ledger.take(record)
-            if ledger is not None:
-                self._dispatcher.add(record, ledger)
-                self._held_bytes += len(record.value)
-        return polled != Polled()
+    @property
+    def results(self) -> int:
+        """Results that wait for a transaction."""
+        return len(self._finished)
 
-    def _pause_where_full(self, *, reading: bool, room: int) -> None:
-        """Pause everything when too much is in hand, else only the partitions that have more than their share of it."""
-        limits, assigned = self._limits, self._ledger.assigned
+    @property
+    def busy(self) -> bool:
+        """Whether a stage has work, or results wait."""
+        return bool(self._dispatcher.in_flight or self._finished)
+
+    @property
+    def preparing_since(self) -> float | None:
+        """Since when the oldest record that is being prepared has been."""
+        return self._dispatcher.preparing_since
+
+    def room(self) -> int:
+        """What may be read ahead still. Once it is all taken, nothing until a fifth of it is free again."""
+        limits, read = self._limits, self.held + self._session.publishing
         allowed = RESUME_AT if self._full else 1.0
-        self._full = (
-            limits.read_ahead - room >= allowed * limits.read_ahead
-            or self._held_bytes >= allowed * limits.read_ahead_bytes
-        )
-        if self._full or not reading:
-            wanted = assigned
-        else:
-            share = limits.read_ahead / max(1, len(assigned))
-            ledgers = self._ledger.partitions
-            wanted = frozenset(p for p, ledger in ledgers.items() if ledger.full or ledger.open >= share)
-        if to_pause := wanted - self._paused:
-            self._member.pause(to_pause)
-        if to_resume := self._paused - wanted:
-            self._member.resume(to_resume)
-        self._paused = wanted
+        self._full = read >= allowed * limits.read_ahead or self._held_bytes >= allowed * limits.read_ahead_bytes
+        return 0 if self._full else limits.read_ahead - read
 
-    def _give_up_revoked(self) -> None:
-        """Whoever has the partitions now reads their records again: what is in hand of them is void."""
-        self._release(self._dispatcher.drop(self._is_void), void=True)
-        self._keep_valid(())
-        if self._publishing is not None and self._publishing[1].cancel():
-            # Its transaction had not even begun, and would commit positions of partitions that changed hands.
-            self._release(self._publishing[0], void=True)
-            self._publishing = None
-            self._abandon_everything()
+    def full(self) -> Collection[TopicPartition]:
+        """Partitions that have more than their share of what may be read ahead, or as much as a position can note."""
+        share = self._limits.read_ahead / max(1, len(self._ledgers))
+        return [p for p, ledger in self._ledgers.items() if ledger.full or ledger.open >= share]
 
-    def _abandon_everything(self) -> None:
-        """Void all work: the committed positions say what has to be done again."""
-        self._ledger.revoke(self._ledger.assigned)
-        self._paused = frozenset()
-        self._member.rewind()
-        self._give_up_revoked()
+    def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
+        """A ledger for each new lease, beginning with what the group committed last."""
+        for partition in lost:
+            self._ledgers.pop(partition, None)
+        for lease in leases:
+            self._ledgers[lease.partition] = PartitionLedger(lease.committed)
 
-    def _advance(self, *, may_begin: bool) -> None:
-        finished = self._dispatcher.advance(may_begin=may_begin)
-        self._keep_valid(finished)
+    def drop_stale(self) -> None:
+        """The partitions' new owners read their records again: what is in hand of them is stale."""
+        self._ledgers = {p: ledger for p, ledger in self._ledgers.items() if p in self._session.leases}
+        self._release(self._dispatcher.drop(self._is_stale), stale=True)
+        self._keep_current(())
 
-    def _keep_valid(self, finished: Sequence[TrackedRecord]) -> None:
-        """Add to what is to be published, and forget what no longer may be."""
-        every = [*self._finished, *finished]
-        self._finished = [work for work in every if not self._is_void(work)]
-        self._release([work for work in every if self._is_void(work)], void=True)
-        for work in finished:
-            if not self._is_void(work):
-                self._breaker.note(rejected=isinstance(work.result, Rejection))
+    def take(self, record: Record, lease: Lease) -> None:
+        """Put a record in the queue, unless it was done before."""
+        ledger = self._ledgers[lease.partition]
+        if ledger.take(record.offset):
+            self._dispatcher.add(record, lease, ledger)
+            self._held_bytes += len(record.value)
 
-    def _is_void(self, work: TrackedRecord) -> bool:
-        """Whether the partition was taken away since the record was read."""
-        return not self._ledger.holds(work.record.topic_partition, work.ledger)
+    def advance(self, *, may_begin: bool) -> None:
+        """Move records through the stages. Raises TooManyRejections before such a result could be committed."""
+        self._keep_current(self._dispatcher.advance(may_begin=may_begin))
 
-    def _release(self, works: Sequence[TrackedRecord], *, void: bool = False) -> None:
-        """Let go of records that are published or void."""
-        self._held_bytes -= sum(len(work.record.value) for work in works)
-        if void and works:
-            metrics.VOID_RECORDS.inc(len(works))
-            log.info("records in hand are void", count=len(works))
-
-    def _publish_if_due(self, *, at_once: bool) -> None:
-        self._end_publish()
-        if self._publishing is not None or not (self._due() or at_once):
-            return
-        batch = self._next_batch()
+    def next_batch(self, *, at_once: bool) -> Batch | None:
+        """The most urgent results that a position can note; those whose turn it is not yet stay."""
+        if not (self._due() or at_once):
+            return None
+        chosen = sorted(self._finished, key=lambda tracked: tracked.rank)[: self._limits.transaction_records]
+        chosen.sort(key=lambda tracked: tracked.record.offset)  # so that positions move as far as they can
+        batch = [tracked for tracked in chosen if tracked.ledger.finish(tracked.record.offset)]
         if not batch:
-            return
-        positions = self._ledger.positions({work.record.topic_partition for work in batch})
-        messages = [self._seal(work) for work in batch]
+            return None
+        taken = set(map(id, batch))
+        self._finished = [tracked for tracked in self._finished if id(tracked) not in taken]
+        self._handed_over = batch
+        return Batch(len(batch), [self._message(tracked) for tracked in batch], self._positions(batch))
 
-        def publish() -> float:
-            began = time.monotonic()
-            self._member.publish(messages, positions)
-            return time.monotonic() - began
+    def committed(self) -> None:
+        """Count what went out."""
+        batch, self._handed_over = self._handed_over, []
+        self._release(batch)
+        now_s = self._wall_clock()
+        for tracked in batch:
+            _count(tracked, now_s)
 
-        self._publishing = batch, run_in_thread("publish", publish)
+    def not_committed(self) -> None:
+        """Its records will be read again."""
+        batch, self._handed_over = self._handed_over, []
+        self._release(batch, stale=True)
+
+    def at_rest(self, *, drain_queue: bool) -> bool:
+        """Nothing is in a stage any more nor, if the queue is to be drained, in the queue."""
+        return (len(self._dispatcher) if drain_queue else self._dispatcher.in_flight) == 0
+
+    def report(self, progress: LoopProgress) -> None:
+        """What is in the stages, and what waits before them."""
+        progress.in_flight = self._dispatcher.in_flight
+        progress.read_ahead = len(self._dispatcher) - self._dispatcher.in_flight
+        metrics.IN_FLIGHT.set(progress.in_flight)
+        metrics.READ_AHEAD.set(progress.read_ahead)
+
+    def _keep_current(self, finished: Sequence[TrackedRecord]) -> None:
+        """Add to what is to be published, and forget what no longer may be."""
+        everything = [*self._finished, *finished]
+        self._finished = [tracked for tracked in everything if not self._is_stale(tracked)]
+        self._release([tracked for tracked in everything if self._is_stale(tracked)], stale=True)
+        for tracked in finished:
+            if not self._is_stale(tracked):
+                rejection = tracked.result if isinstance(tracked.result, Rejection) else None
+                self._breaker.note(rejected=rejection is not None, reason=rejection.reason if rejection else "")
+
+    def _is_stale(self, tracked: TrackedRecord) -> bool:
+        return not self._session.still_ours(tracked.lease)
+
+    def _release(self, records: Sequence[TrackedRecord], *, stale: bool = False) -> None:
+        """Let go of records that are published or stale."""
+        self._held_bytes -= sum(len(tracked.record.value) for tracked in records)
+        if stale and records:
+            metrics.VOID_RECORDS.inc(len(records))
+            log.info("records in hand are stale", count=len(records))
 
     def _due(self) -> bool:
         """Whether a transaction should begin: enough results, an old one, or one that somebody waits for."""
         if len(self._finished) >= self._limits.publish_records:
             return True
-        if any(work.priority == "stat" for work in self._finished):
+        if any(tracked.priority == "stat" for tracked in self._finished):
             return True
-        oldest = min((work.finished_at for work in self._finished), default=self._clock())
-        return self._clock() - oldest >= self._limits.publish_wait_s
+        now = self._session.clock()
+        oldest = min((tracked.finished_at for tracked in self._finished), default=now)
+        return now - oldest >= self._limits.publish_wait_s
 
-    def _next_batch(self) -> list[TrackedRecord]:
-        """The results of the next transaction, noted as done; those whose turn it is not yet stay."""
-        chosen = sorted(self._finished, key=lambda work: work.rank)[: self._limits.transaction_records]
-        chosen.sort(key=lambda work: work.record.offset)  # so that positions move as far as they can
-        batch = [work for work in chosen if work.ledger.finish(work.record.offset)]
-        taken = set(map(id, batch))
-        self._finished = [work for work in self._finished if id(work) not in taken]
-        return batch
+    def _positions(self, batch: Sequence[TrackedRecord]) -> dict[TopicPartition, Position]:
+        partitions = {tracked.record.topic_partition for tracked in batch}
+        return {partition: self._ledgers[partition].position() for partition in partitions}
 
-    def _end_publish(self) -> None:
-        """Take note of a transaction that ended; after a failed one begin again from the committed positions."""
-        if self._publishing is None or not self._publishing[1].done():
-            return
-        batch, future = self._publishing
-        self._publishing = None
-        try:
-            duration_s = future.result()
-        except PublishFailed:
-            metrics.TRANSACTIONS.labels(outcome="failed").inc()
-            log.warning("transaction failed, rewinding", count=len(batch))
-            self._release(batch, void=True)
-            self._abandon_everything()
-            return
-        self._release(batch)
-        metrics.TRANSACTIONS.labels(outcome="committed").inc()
-        metrics.COMMIT_SECONDS.observe(duration_s)
-        self.progress.committed += len(batch)
-        _count(batch)
-        log.info("committed", count=len(batch), commit_ms=round(duration_s * 1000, 1), in_flight=self._in_hand())
-
-    def _watch_progress(self) -> None:
-        if not self._watch.due:
-            return
-        reading = {p: ledger.next for p, ledger in self._ledger.partitions.items() if p not in self._paused}
-        self._watch.look(
-            reading,
-            self._member.behind(),
-            committed=self.progress.committed,
-            results=len(self._finished) + (len(self._publishing[0]) if self._publishing else 0),
-            preparing_since=self._dispatcher.preparing_since,
-        )
-
-    def _report(self, now: float, *, draining: bool) -> None:
-        progress = self.progress
-        progress.assigned_partitions = len(self._ledger.assigned)
-        progress.in_flight = self._dispatcher.in_flight
-        progress.read_ahead = len(self._dispatcher) - self._dispatcher.in_flight
-        progress.draining = draining
-        progress.turned_at = now
-        metrics.IN_FLIGHT.set(progress.in_flight)
-        metrics.READ_AHEAD.set(progress.read_ahead)
-        metrics.ASSIGNED.set(progress.assigned_partitions)
-
-    def _seal(self, work: TrackedRecord) -> Message:
-        assert work.result is not None
-        is_finding = isinstance(work.result, Finding)
+    def _message(self, tracked: TrackedRecord) -> Message:
+        assert tracked.result is not None
+        is_finding = isinstance(tracked.result, Finding)
         topic = self._stages.findings_topic if is_finding else self._stages.rejections_topic
-        return result_message(work.result, work.record, topic)
-
-    def _in_hand(self) -> int:
-        publishing = len(self._publishing[0]) if self._publishing else 0
-        return len(self._dispatcher) + len(self._finished) + publishing
+        return result_message(tracked.result, tracked.record, topic)
 
 
-def _count(batch: Sequence[TrackedRecord]) -> None:
-    now_ms = time.time() * 1000
-    for work in batch:
-        if isinstance(work.result, Finding):
-            metrics.FINDINGS.labels(verdict=work.result.assessment.verdict).inc()
-            metrics.FLAGS.inc(work.result.flag.raised)
-        elif work.result is not None:
-            metrics.REJECTIONS.labels(reason=work.result.reason).inc()
-        if work.record.timestamp_ms is not None:
-            age_s = max(0.0, now_ms - work.record.timestamp_ms) / 1000
-            metrics.AGE_SECONDS.labels(priority=work.priority).observe(age_s)
+def _count(tracked: TrackedRecord, now_s: float) -> None:
+    if isinstance(tracked.result, Finding):
+        metrics.FINDINGS.labels(verdict=tracked.result.assessment.verdict).inc()
+        metrics.FLAGS.inc(tracked.result.flag.raised)
+    elif tracked.result is not None:
+        metrics.REJECTIONS.labels(reason=tracked.result.reason).inc()
+    if tracked.record.timestamp_ms is not None:
+        age_s = max(0.0, now_s - tracked.record.timestamp_ms / 1000)
+        metrics.AGE_SECONDS.labels(priority=tracked.priority).observe(age_s)

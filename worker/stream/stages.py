@@ -1,14 +1,13 @@
-"""Records between reading and result: in line, being prepared, before the engine, finished. The most urgent first.
+"""Records between reading and result: queued, being prepared, before the engine, finished. The most urgent first.
 
-What is read ahead waits in line and costs its bytes only. Little of it is begun at once, so that a STAT ECG that comes
-in waits for that little and no more.
+What is read ahead waits in the queue and costs its bytes only. Little of it is begun at once, so that a STAT ECG that
+comes in waits for that little and no more.
 """
 
-import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from adapters.log import Record
@@ -18,11 +17,12 @@ from schemas.rejection import Rejection
 from worker.engine.question import Answer, Question
 from worker.prepared import PreparedEcg
 from worker.stream.ledger import PartitionLedger
+from worker.stream.session import Clock, Lease
 from worker.urgency import HEAD_START_S, UrgencyQueue, rank
 
 
 class Preparation(Protocol):
-    """Turns records into cases, elsewhere."""
+    """Prepares records, elsewhere."""
 
     @property
     def room(self) -> int:
@@ -60,12 +60,13 @@ class Stages:
 
 @dataclass(slots=True, eq=False)
 class TrackedRecord:
-    """A record in work, and under which ledger it was taken."""
+    """A record from reading to result, under which lease it was read, and the ledger of that."""
 
     record: Record
+    lease: Lease
     ledger: PartitionLedger
     priority: Priority
-    read_at: float = field(default_factory=time.monotonic)
+    read_at: float
     begun_at: float = 0.0
     prepared: PreparedEcg | None = None
     result: Finding | Rejection | None = None
@@ -80,9 +81,10 @@ class TrackedRecord:
 class Dispatcher:
     """Moves records through the stages. Not thread-safe; the stages work elsewhere."""
 
-    def __init__(self, stages: Stages, max_in_flight: int) -> None:
+    def __init__(self, stages: Stages, max_in_flight: int, clock: Clock) -> None:
         self._stages = stages
         self._max_in_flight = max_in_flight
+        self._clock = clock
         self._queue = UrgencyQueue[TrackedRecord]()
         self._preparing = deque[tuple[TrackedRecord, Future[PreparedEcg | Rejection]]]()
         self._prepared = UrgencyQueue[TrackedRecord]()  # no room in the engine's queue yet
@@ -96,7 +98,7 @@ class Dispatcher:
 
     @property
     def in_flight(self) -> int:
-        """What is neither in line nor finished."""
+        """What is neither in the queue nor finished."""
         return len(self._preparing) + len(self._prepared) + len(self._asked)
 
     @property
@@ -104,11 +106,10 @@ class Dispatcher:
         """Since when the oldest record that is being prepared has been; None if none is."""
         return self._preparing[0][0].begun_at if self._preparing else None
 
-    def add(self, record: Record, ledger: PartitionLedger) -> TrackedRecord:
-        """Put a record in line."""
-        work = TrackedRecord(record, ledger, self._stages.priority(record))
-        self._queue.add(work.rank, work)
-        return work
+    def add(self, record: Record, lease: Lease, ledger: PartitionLedger) -> None:
+        """Put a record in the queue."""
+        tracked = TrackedRecord(record, lease, ledger, self._stages.priority(record), self._clock())
+        self._queue.add(tracked.rank, tracked)
 
     def advance(self, *, may_begin: bool) -> list[TrackedRecord]:
         """Move whatever is ready one stage further; what was finished by that."""
@@ -122,7 +123,7 @@ class Dispatcher:
         return finished
 
     def drop(self, unwanted: Callable[[TrackedRecord], bool]) -> list[TrackedRecord]:
-        """Take what no longer counts out of the queue. What was begun is still finished, and has to be looked at then."""
+        """Take out of the queue what no longer counts. What was begun is finished all the same, and looked at then."""
         return self._queue.remove_if(unwanted)
 
     def _begin(self) -> None:
@@ -131,46 +132,46 @@ class Dispatcher:
             and self.in_flight < self._max_in_flight
             and len(self._preparing) < self._stages.preparation.room
         ):
-            work = self._queue.pop()
-            work.begun_at = time.monotonic()
-            self._preparing.append((work, self._stages.preparation.submit(work.record)))
+            tracked = self._queue.pop()
+            tracked.begun_at = self._clock()
+            self._preparing.append((tracked, self._stages.preparation.submit(tracked.record)))
 
     def _end_preparations(self) -> None:
         still_preparing = deque[tuple[TrackedRecord, Future[PreparedEcg | Rejection]]]()
-        for work, future in self._preparing:
+        for tracked, future in self._preparing:
             if not future.done():
-                still_preparing.append((work, future))
+                still_preparing.append((tracked, future))
             elif isinstance(prepared := future.result(), Rejection):
-                self._finish(work, prepared)
+                self._finish(tracked, prepared)
             else:
-                self._prepare_to_ask(work, prepared)
+                self._prepare_to_ask(tracked, prepared)
         self._preparing = still_preparing
 
-    def _prepare_to_ask(self, work: TrackedRecord, prepared: PreparedEcg) -> None:
+    def _prepare_to_ask(self, tracked: TrackedRecord, prepared: PreparedEcg) -> None:
         if prepared.question is None:
-            self._finish(work, self._stages.conclude(prepared, None))
+            self._finish(tracked, self._stages.conclude(prepared, None))
             return
-        work.prepared = prepared
+        tracked.prepared = prepared
         # The whole record is known now, and may be more urgent than its first glance was.
-        work.priority = max(work.priority, prepared.priority, key=HEAD_START_S.__getitem__)
-        self._prepared.add(work.rank, work)
+        tracked.priority = max(tracked.priority, prepared.priority, key=HEAD_START_S.__getitem__)
+        self._prepared.add(tracked.rank, tracked)
 
-    def _ask(self, work: TrackedRecord) -> bool:
-        """Put a case's question to the engine; False if the engine has no room."""
-        assert work.prepared is not None and work.prepared.question is not None
+    def _ask(self, tracked: TrackedRecord) -> bool:
+        """Put a prepared ECG's question to the engine; False if the engine has no room."""
+        assert tracked.prepared is not None and tracked.prepared.question is not None
         self._tags += 1
-        if not self._stages.engine.put(self._tags, work.prepared.question, work.rank):
+        if not self._stages.engine.put(self._tags, tracked.prepared.question, tracked.rank):
             return False
-        self._asked[self._tags] = work
+        self._asked[self._tags] = tracked
         return True
 
     def _take_answers(self) -> None:
         while (answered := self._stages.engine.take()) is not None:
             tag, answer = answered
-            work = self._asked.pop(tag)
-            assert work.prepared is not None
-            self._finish(work, self._stages.conclude(work.prepared, answer))
+            tracked = self._asked.pop(tag)
+            assert tracked.prepared is not None
+            self._finish(tracked, self._stages.conclude(tracked.prepared, answer))
 
-    def _finish(self, work: TrackedRecord, result: Finding | Rejection) -> None:
-        work.result, work.finished_at, work.prepared = result, time.monotonic(), None
-        self._finished.append(work)
+    def _finish(self, tracked: TrackedRecord, result: Finding | Rejection) -> None:
+        tracked.result, tracked.finished_at, tracked.prepared = result, self._clock(), None
+        self._finished.append(tracked)

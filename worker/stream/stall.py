@@ -10,16 +10,17 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from adapters.log import TopicPartition
+from schemas.errors import WorkerError
 
 # Whether there is more to read is a question to the log, so it is not asked at every turn of the loop.
 LOOK_EVERY_S: Final = 15.0
 
 
-class Stuck(Exception):
+class Stalled(WorkerError):
     """Something has not moved for too long."""
 
 
-class ProgressWatch:
+class StallDetector:
     """Compares how far everything has come with how far it had come before."""
 
     def __init__(self, limit_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -34,7 +35,7 @@ class ProgressWatch:
         """Whether it is time to look again."""
         return self._clock() - self._looked_at >= LOOK_EVERY_S
 
-    def look(
+    def check(
         self,
         reading: Mapping[TopicPartition, int],
         behind: Mapping[TopicPartition, int],
@@ -43,7 +44,7 @@ class ProgressWatch:
         results: int,
         preparing_since: float | None,
     ) -> None:
-        """Raises Stuck.
+        """Raises Stalled.
 
         `reading` says where each partition that is not paused is read next, `behind` how much of it is left, where that
         is known; `results` how many wait to be committed, `committed` how many were; `preparing_since` since when the
@@ -54,8 +55,8 @@ class ProgressWatch:
         for partition, offset in reading.items():
             at, since = before.get(partition, (None, now))
             self._read[partition] = offset, since if at == offset and behind.get(partition, 0) else now
-            place = f"{partition.topic}/{partition.partition}"
-            self._judge(self._read[partition][1], f"{place} brings no records, though there are some")
+            name = f"{partition.topic}/{partition.partition}"
+            self._judge(self._read[partition][1], f"{name} brings no records, though there are some")
         if committed != self._committed[0] or not results:
             self._committed = committed, now
         self._judge(self._committed[1], "results are ready, and nothing is committed")
@@ -64,4 +65,5 @@ class ProgressWatch:
 
     def _judge(self, since: float, what: str) -> None:
         if self._looked_at - since >= self._limit_s:
-            raise Stuck(f"{what}, for {self._looked_at - since:.0f} s")
+            stood_s = self._looked_at - since
+            raise Stalled(f"{what}, for {stood_s:.0f} s; start the worker again, it goes on from what is committed")

@@ -7,7 +7,9 @@ from worker.verdict.claims import Direction, StatedClaim, interpret
 from worker.waveform.measure import INVERSION_MV
 
 # AHA/ACCF/HRS 2009 IV: inverted from -0.1 mV on, flat in between, upright from +0.1 mV on. A claim is contradicted only
-# beyond half a class more, which covers the reading error of a 25 mm/s print (1 mm is 0.1 mV) and of the measurement.
+# more than half a class (0.05 mV) outside its own, which covers the reading error of a 25 mm/s print (1 mm is 0.1 mV)
+# and of the measurement: "inverted" above -0.05 mV, "not inverted" below -0.15 mV, "flat" beyond 0.15 mV either way,
+# "upright" below +0.05 mV.
 TOLERANCE_MV: Final = 0.05
 
 
@@ -44,8 +46,8 @@ def _holds(stated: Direction, t_mv: float) -> bool:
         case "inverted":
             return t_mv <= INVERSION_MV + TOLERANCE_MV
         case "not_inverted":
-            return t_mv > INVERSION_MV - TOLERANCE_MV
+            return t_mv >= INVERSION_MV - TOLERANCE_MV
         case "flat":
             return abs(t_mv) <= -INVERSION_MV + TOLERANCE_MV
         case "upright":
-            return t_mv >= -INVERSION_MV - 2 * TOLERANCE_MV
+            return t_mv >= -INVERSION_MV - TOLERANCE_MV

@@ -9,7 +9,7 @@ from pydicom.data import get_testdata_file
 
 from adapters import inbound
 from adapters.inbound import decode
-from adapters.log_limits import MAX_VALUE_BYTES
+from adapters.log import MAX_VALUE_BYTES
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected
 from simulator.edits import real_ecg

@@ -78,7 +78,12 @@ def test_every_field_has_a_name_outside_or_is_the_rooms_own_matter() -> None:
 @pytest.mark.parametrize("name", [name for name, each in SETTINGS.items() if each.path[0] != "kafka"])
 def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = SETTINGS[name]
-    special = {"model_digest": "0" * 64, "site_zone": "Europe/Berlin", "site_charset": "latin-1"}
+    special = {
+        "log": "sqlite:///log.db",
+        "model_digest": "0" * 64,
+        "site_zone": "Europe/Berlin",
+        "site_charset": "latin-1",
+    }
     choices = purpose(setting).partition("; one of ")[2].split(", ")
     usual = default(setting)
     value = special.get(name) or (choices[-1] if choices[0] else "1" if isinstance(usual, int | float) else "17")
@@ -212,8 +217,14 @@ def test_the_echo_engine_takes_no_model(monkeypatch: pytest.MonkeyPatch) -> None
     ],
 )
 def test_a_password_in_a_url_is_not_shown(url: str, shown: str) -> None:
-    settings = Settings.load(log=url, deliver_to=url)
-    assert (settings.shown()["log"], settings.shown()["deliver_to"]) == (shown, shown)
+    assert Settings.load(deliver_to=url).shown()["deliver_to"] == shown
+
+
+def test_a_log_with_a_password_in_it_is_refused_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECG_LOG", "kafka://me:hunter2@broker:9092")
+    (said,) = problems()
+    assert said.startswith("ECG_LOG: ")
+    assert "hunter2" not in said
 
 
 def test_every_variable_of_the_manifests_is_a_setting() -> None:
@@ -225,6 +236,27 @@ def test_every_variable_of_the_manifests_is_a_setting() -> None:
 
 def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "ecg.toml"
-    file.write_text("group: yaml\n")
-    with pytest.raises(SettingsError, match="settings file"):
+    file.write_text('member = "a"\ngroup: yaml\n')
+    with pytest.raises(SettingsError) as refused:
         Settings.load(file)
+    assert str(refused.value).startswith(f"{file} is no TOML: ")
+    assert "at line 2, column 6" in str(refused.value)
+
+
+def test_a_settings_file_that_cannot_be_read_is_named_with_the_cause(tmp_path: Path) -> None:
+    file = tmp_path / "latin.toml"
+    file.write_bytes(b'group = "caf\xe9"\n')
+    for unreadable, cause in (
+        (tmp_path, "Is a directory"),
+        (tmp_path / "no", "No such file"),
+        (file, "not written in"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            Settings.load(unreadable)
+        assert str(unreadable) in str(refused.value)
+        assert cause in str(refused.value)
+
+
+def test_a_log_that_is_no_url_is_refused_with_the_forms() -> None:
+    with pytest.raises(SettingsError, match=r"^--log: it begins with neither .* a log's URL is kafka://HOST:PORT"):
+        Settings.load(log="foo")

@@ -127,6 +127,7 @@ def test_symmetry_is_what_the_truth_says(entity: str) -> None:
         assert np.median(ratios) == pytest.approx(1, abs=0.2)
 
 
+@pytest.mark.slow
 def test_the_verdict_is_that_of_screening() -> None:
     asked = [
         (screen(ecg, measure(ecg)).verdict is None) == (truth.verdict != "no_t_wave_inversion")
@@ -230,6 +231,7 @@ def test_a_fault_changes_its_lead_and_what_follows_from_it_only() -> None:
     assert np.array_equal(swapped[6:], ecg.samples_uv[6:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", hospital.HOSPITALS.values(), ids=hospital.HOSPITALS)
 def test_faults_are_as_frequent_as_stated(site: Hospital) -> None:
     faulty = sum(bool(truth.faults) for _, truth in first(10 * BLOCK, site))

@@ -16,9 +16,11 @@ from schemas.finding import EngineRef, Finding, ModelRef
 from schemas.rejection import Reason, Rejection
 from simulator.edits import invert_t_waves, real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
+from tests.support.results import answer
+from worker import pipeline
 from worker.engine.question import Answer
 from worker.picture.layout import make_layout
-from worker.pipeline import conclude, prepare
+from worker.pipeline import OutOfTime, conclude, prepare
 from worker.prepared import PreparedEcg
 from worker.provenance import ModelIdentity
 from worker.redrive_headers import next_redrive, redriven_message
@@ -54,7 +56,9 @@ def read_record(record: Record, answer: Answer | None = None) -> Finding | Rejec
 
 
 def say(text: str, *, yes: bool = True, probability: float = 0.9, forced: bool = False) -> Answer:
-    return Answer(text, yes, probability, probability, 1.0, forced, False, 20)
+    return answer(
+        text=text, yes=yes, probability_yes=probability, raw_probability_yes=probability, forced=forced, tokens=20
+    )
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +188,38 @@ def test_a_case_is_light_enough_to_travel_between_processes(inverted: bytes) -> 
     import pickle
 
     assert len(pickle.dumps(prepared)) < 448 * 336 * 3 + 20_000
+
+
+PARTS = {
+    "decode": "decode",
+    "measure": "measure",
+    "screen": "screen",
+    "render_image": "render",
+    "image_digest": "assemble",
+    "ecg_digest": "assemble",
+    "read_redrive": "assemble",
+    "PreparedEcg": "assemble",
+}
+
+
+@pytest.mark.parametrize(("part", "stage"), PARTS.items())
+def test_time_that_is_over_anywhere_is_a_rejection_that_names_the_stage(
+    inverted: bytes, monkeypatch: pytest.MonkeyPatch, part: str, stage: str
+) -> None:
+    def slow(*_: object, **__: object) -> None:
+        raise OutOfTime
+
+    decoder = functools.partial(decode, site=SiteDefaults())
+    if part == "decode":
+        decoder = slow  # type: ignore[assignment] # it never returns
+    else:
+        calls = iter([slow])  # once: what says so has to come to its end
+        whole = getattr(pipeline, part)
+
+        def ring_once(*given: object, **named: object) -> object:
+            return next(calls, whole)(*given, **named)
+
+        monkeypatch.setattr(pipeline, part, ring_once)
+    rejected = prepare(Record("files", 0, 0, None, None, inverted), decoder, SMALL)
+    assert isinstance(rejected, Rejection)
+    assert (rejected.reason, rejected.stage) == (Reason.PAYLOAD_TOO_SLOW, stage)

@@ -2,11 +2,14 @@
 
 import dataclasses
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
+import pytest
 
-from schemas.ecg import LEADS, Ecg, Order, Patient
-from worker.provenance import ecg_digest, finding_id
+from schemas.ecg import LEADS, Ecg, Filters, Order, Patient
+from schemas.finding import QualityFlag
+from worker.provenance import ecg_digest, finding_id, fingerprint
 
 
 def an_ecg() -> Ecg:
@@ -26,19 +29,57 @@ def test_a_retransmission_is_the_same_ecg() -> None:
     assert ecg_digest(again) == ecg_digest(an_ecg())
 
 
-def test_another_patient_time_order_or_sample_is_another_ecg() -> None:
+def with_one_other_sample() -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     samples_uv = np.zeros((12, 5000), np.float32)
     samples_uv[3, 7] = 1
-    others = [
-        dataclasses.replace(an_ecg(), patient=Patient("p2")),
-        dataclasses.replace(an_ecg(), acquired_at=datetime(2026, 3, 4, tzinfo=UTC)),
-        dataclasses.replace(an_ecg(), order=Order(filler="f2")),
-        dataclasses.replace(an_ecg(), order=Order(clinical_texts=("chest pain",))),
-        dataclasses.replace(an_ecg(), samples_uv=samples_uv),
-    ]
-    digests = {ecg_digest(ecg) for ecg in [an_ecg(), *others]}
-    assert len(digests) == len(others) + 1
+    return samples_uv
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "patient": {"patient": Patient("p2")},
+    "assigner": {"patient": Patient("p1", assigner="HOSP")},
+    "age": {"patient": Patient("p1", age_years=60.0)},
+    "sex": {"patient": Patient("p1", sex="female")},
+    "encounter": {"order": Order(encounter="x")},
+    "placer": {"order": Order(placer="x")},
+    "filler": {"order": Order(filler="x")},
+    "clinical text": {"order": Order(clinical_texts=("chest pain",))},
+    "clinical texts": {"order": Order(clinical_texts=("chest", "pain"))},
+    "time": {"acquired_at": datetime(2026, 3, 3, 0, 0, 0, 1, tzinfo=UTC)},
+    "leads": {"leads": (*LEADS[:10], "V6", "V5")},
+    "derived leads": {"derived_leads": ("III", "aVR", "aVL", "aVF")},
+    "rate": {"sampling_hz": 500.1},
+    "sample": {"samples_uv": with_one_other_sample()},
+}
+
+
+@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+def test_an_ecg_that_differs_in_one_fact_is_another_ecg(other: dict[str, Any]) -> None:
+    assert ecg_digest(dataclasses.replace(an_ecg(), **other)) != ecg_digest(an_ecg())
+
+
+def test_no_two_facts_are_taken_for_one_another() -> None:
+    digests = {ecg_digest(dataclasses.replace(an_ecg(), **other)) for other in OTHERS.values()}
+    assert len(digests) == len(OTHERS)
+
+
+def test_priority_device_filters_and_notes_do_not_make_another_ecg() -> None:
+    same = dataclasses.replace(
+        an_ecg(),
+        order=Order(priority="stat"),
+        device="other",
+        filters=Filters(high_pass_hz=0.05),
+        notes=(QualityFlag(lead=None, problem="time_zone_assumed"),),
+    )
+    assert ecg_digest(same) == ecg_digest(an_ecg())
 
 
 def test_another_model_makes_another_finding() -> None:
     assert finding_id("e", "m1") == finding_id("e", "m1") != finding_id("e", "m2")
+    assert finding_id("e2", "m1") != finding_id("e", "m1")
+
+
+def test_a_fingerprint_is_that_of_the_parts_in_any_order() -> None:
+    assert fingerprint({"a": 1, "b": {"c": 2}}) == fingerprint({"b": {"c": 2}, "a": 1})
+    changed: list[dict[str, object]] = [{"a": 2, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, {"a": 1}]
+    assert len({fingerprint(parts) for parts in ({"a": 1, "b": {"c": 2}}, *changed)}) == 4

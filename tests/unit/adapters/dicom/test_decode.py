@@ -21,16 +21,19 @@ from schemas.ecg import INDEPENDENT_LEADS, LEADS, Ecg, Filters, Order, Patient
 from simulator.edits import retaken, scale
 from simulator.writers.dicom import write_dicom
 from tests.support.dicom_objects import (
+    SITE,
     changed,
     changed_channel,
     changed_group,
     changed_source,
     data_set_of,
+    delete,
+    element,
+    put,
     small_ecg,
     small_object,
 )
 
-SITE = SiteDefaults()
 QUANTUM_UV = 1.25
 
 
@@ -121,13 +124,13 @@ def test_unit_sensitivity_and_factor_all_count(unit: str, sensitivity: str, fact
 
 
 def test_the_baseline_is_added_in_the_stated_unit() -> None:
-    shift = changed_channel(lambda channel: setattr(channel, "ChannelBaseline", "-200"), index=6)
+    shift = changed_channel(put("ChannelBaseline", "-200"), index=6)
     moved_uv = decode_dicom(shift, SITE).lead_uv("V1") - decode_dicom(small_object(), SITE).lead_uv("V1")
     assert set(moved_uv) == {-200.0}
 
 
 def test_an_absent_correction_factor_is_one_and_noted() -> None:
-    payload = changed_channel(lambda channel: channel.__delattr__("ChannelSensitivityCorrectionFactor"))
+    payload = changed_channel(delete("ChannelSensitivityCorrectionFactor"))
     found = decode_dicom(payload, SITE)
     assert_same_signal(found, decode_dicom(small_object(), SITE), limit_uv=0.0)
     assert [(note.lead, note.problem) for note in found.notes] == [("I", "sensitivity_correction_assumed")]
@@ -231,16 +234,16 @@ def test_the_rhythm_is_chosen_by_content_not_by_position() -> None:
 
 
 def test_filters_of_a_monitor_are_noted() -> None:
-    payload = changed_channel(lambda channel: setattr(channel, "FilterLowFrequency", "0.5"), index=4)
+    payload = changed_channel(put("FilterLowFrequency", "0.5"), index=4)
     found = decode_dicom(payload, SITE)
     assert found.filters.high_pass_hz == 0.5
     assert [(note.problem, note.value) for note in found.notes] == [("monitor_bandwidth", 0.5)]
 
 
 def test_channels_sampled_late_are_noted() -> None:
-    payload = changed_channel(lambda channel: setattr(channel, "ChannelSampleSkew", "1"), index=7)
+    payload = changed_channel(put("ChannelSampleSkew", "1"), index=7)
     assert [(note.lead, note.value) for note in decode_dicom(payload, SITE).notes] == [("V2", 4.0)]
-    assert problems(changed_channel(lambda channel: setattr(channel, "ChannelTimeSkew", "0.0005"))) == set()
+    assert problems(changed_channel(put("ChannelTimeSkew", "0.0005"))) == set()
 
 
 @pytest.mark.parametrize("start", [0, 132], ids=["bare data set", "meta group first"])
@@ -291,7 +294,7 @@ def test_age_is_that_at_the_time_of_the_ecg(age: str, born: str, years: float | 
 
 @pytest.mark.parametrize(("written", "sex"), [("F", "female"), ("M", "male"), ("O", None), ("", None)])
 def test_sex(written: str, sex: str | None) -> None:
-    assert decode_dicom(changed(lambda ds: setattr(ds, "PatientSex", written)), SITE).patient.sex == sex
+    assert decode_dicom(changed(put("PatientSex", written)), SITE).patient.sex == sex
 
 
 @pytest.mark.parametrize(
@@ -374,11 +377,7 @@ def test_every_character_set_of_the_standard_has_a_codec(codec: str) -> None:
 def with_reason(terms: bytes, raw: bytes) -> bytes:
     """The object with these bytes as character set and reason, put in by hand: pydicom would re-encode them."""
 
-    def element(tag: bytes, vr: bytes, value: bytes) -> bytes:
-        value += b" " * (len(value) % 2)
-        return tag + vr + len(value).to_bytes(2, "little") + value
-
-    data_set = data_set_of(changed(lambda ds: ds.__delattr__("SpecificCharacterSet")))
+    data_set = data_set_of(changed(delete("SpecificCharacterSet")))
     reason = element(b"\x32\x00\x30\x10", b"LO", raw)
     before, waveform, after = data_set.partition(b"\x40\x00\x55\x05SQ")
     assert after

@@ -2,8 +2,6 @@
 
 import logging
 import warnings
-import zlib
-from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -16,20 +14,24 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from adapters.dicom.data_set import MAX_ELEMENTS, MAX_INFLATED_BYTES, read_data_set
 from adapters.dicom.decode import decode_dicom, looks_like_dicom
 from adapters.dicom.waveform import MAX_CHANNELS, MAX_SAMPLES
-from adapters.recording.site import SiteDefaults
 from schemas.rejection import Reason, Rejected
 from simulator.writers.dicom import write_dicom
 from tests.support.dicom_objects import (
+    SITE,
+    Change,
     changed,
     changed_channel,
     changed_group,
     changed_source,
     data_set_of,
+    deflated,
+    delete,
+    put,
     small_ecg,
     small_object,
+    with_syntax,
 )
 
-SITE = SiteDefaults()
 EXPLICIT = b"1.2.840.10008.1.2.1\0"
 WAVEFORM_SEQUENCE = b"\x00\x54\x00\x01SQ\0\0"
 
@@ -40,18 +42,6 @@ def reason_of(payload: bytes) -> Reason:
         decode_dicom(payload, SITE)
     assert refusal.value.stage == "decode"
     return refusal.value.reason
-
-
-def with_syntax(uid: bytes, data_set: bytes) -> bytes:
-    """A Part 10 file that states this transfer syntax."""
-    uid += b"\0" * (len(uid) % 2)
-    meta = b"\x02\x00\x10\x00UI" + len(uid).to_bytes(2, "little") + uid
-    return bytes(128) + b"DICM\x02\x00\x00\x00UL\x04\x00" + len(meta).to_bytes(4, "little") + meta + data_set
-
-
-def deflated(data_set: bytes) -> bytes:
-    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    return packer.compress(data_set) + packer.flush()
 
 
 @pytest.mark.parametrize("length", [134, 140, 300, 1000, 1500])
@@ -154,20 +144,12 @@ def test_two_patient_ids_are_refused() -> None:
     at = data_set.index(b"\x10\x00\x20\x00LO")
     twice = data_set[:at] + b"\x10\x00\x20\x00LO\x04\x00OTHR" + data_set[at:]
     assert reason_of(with_syntax(EXPLICIT, twice)) == Reason.DICOM_MALFORMED
-    assert reason_of(changed(lambda ds: setattr(ds, "PatientID", ["A", "B"]))) == Reason.DICOM_MALFORMED
+    assert reason_of(changed(put("PatientID", ["A", "B"]))) == Reason.DICOM_MALFORMED
 
 
 def test_a_patient_id_that_is_only_half_readable_is_refused() -> None:
-    unexplained = data_set_of(changed(lambda ds: setattr(ds, "PatientID", "AB12"))).replace(b"AB12", b"AB\xfc2")
+    unexplained = data_set_of(changed(put("PatientID", "AB12"))).replace(b"AB12", b"AB\xfc2")
     assert reason_of(with_syntax(EXPLICIT, unexplained)) == Reason.DICOM_MALFORMED
-
-
-def delete(keyword: str) -> Callable[[Dataset], None]:
-    return lambda ds: delattr(ds, keyword)
-
-
-def put(keyword: str, value: object) -> Callable[[Dataset], None]:
-    return lambda ds: setattr(ds, keyword, value)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +166,7 @@ def put(keyword: str, value: object) -> Callable[[Dataset], None]:
         (put("WaveformSequence", []), Reason.DICOM_NO_WAVEFORM),
     ],
 )
-def test_an_object_without_what_makes_it_an_ecg_is_refused(change: Callable[[Dataset], None], reason: Reason) -> None:
+def test_an_object_without_what_makes_it_an_ecg_is_refused(change: Change, reason: Reason) -> None:
     assert reason_of(changed(change)) == reason
 
 
@@ -224,7 +206,7 @@ def test_an_object_without_a_time_is_refused() -> None:
         (delete("ChannelDefinitionSequence"), Reason.ECG_LEADS),
     ],
 )
-def test_a_group_that_contradicts_itself_is_refused(change: Callable[[Dataset], None], reason: Reason) -> None:
+def test_a_group_that_contradicts_itself_is_refused(change: Change, reason: Reason) -> None:
     assert reason_of(changed_group(change)) == reason
 
 
@@ -236,7 +218,7 @@ def test_samples_in_mu_law_are_refused() -> None:
     assert reason_of(changed_group(expand)) == Reason.DICOM_WAVEFORM
 
 
-def unit(code: str, scheme: str = "UCUM") -> Callable[[Dataset], None]:
+def unit(code: str, scheme: str = "UCUM") -> Change:
     def rename(channel: Dataset) -> None:
         item = channel.ChannelSensitivityUnitsSequence[0]
         item.CodeValue, item.CodingSchemeDesignator = code, scheme
@@ -262,7 +244,7 @@ def unit(code: str, scheme: str = "UCUM") -> Callable[[Dataset], None]:
         (put("ChannelTimeSkew", "5"), Reason.DICOM_WAVEFORM),
     ],
 )
-def test_a_channel_whose_numbers_mean_nothing_is_refused(change: Callable[[Dataset], None], reason: Reason) -> None:
+def test_a_channel_whose_numbers_mean_nothing_is_refused(change: Change, reason: Reason) -> None:
     assert reason_of(changed_channel(change)) == reason
 
 
@@ -305,9 +287,9 @@ def test_swapped_and_mis_scaled_limb_leads_are_refused() -> None:
 def test_no_value_of_the_record_leaves_in_a_refusal_a_log_or_a_repr(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         with pytest.raises(Rejected) as refusal:
-            decode_dicom(changed(lambda ds: setattr(ds, "PatientID", ["SECRET", "B"])), SITE)
+            decode_dicom(changed(put("PatientID", ["SECRET", "B"])), SITE)
         caplog.clear()
-        data_set = read_data_set(changed(lambda ds: setattr(ds, "PatientID", "SECRET")))
+        data_set = read_data_set(changed(put("PatientID", "SECRET")))
     assert "SECRET" not in repr(refusal.value) + repr(data_set) + caplog.text
     assert refusal.value.__cause__ is None
 

@@ -11,12 +11,12 @@ from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import InitProducerIdHandler, TransactionManager
 from kafka.protocol.metadata import CoordinatorType, FindCoordinatorResponse
 
-from adapters.kafka.client import PatientClient
+from adapters.kafka.client import RequestTrackingClient
 
 NOWHERE = {"bootstrap_servers": "127.0.0.1:1", "request_timeout_ms": 200}
 
 
-@pytest.fixture(params=[KafkaNetClient, PatientClient])
+@pytest.fixture(params=[KafkaNetClient, RequestTrackingClient])
 def client(request: pytest.FixtureRequest) -> Iterator[Any]:
     made = request.param(**NOWHERE)
     yield made
@@ -42,12 +42,12 @@ def waiting_requests(client: Any) -> list[str]:
 def test_a_request_whose_coordinator_is_away_is_kept(client: Any) -> None:
     left = waiting_requests(client)
     assert "FindCoordinatorHandler" in left
-    # Once this fails for the library's own client, its bug is mended and `PatientClient.await_ready` can go.
-    assert (InitProducerIdHandler.__name__ in left) == isinstance(client, PatientClient)
+    # Once this fails for the library's own client, its bug is fixed and `RequestTrackingClient.await_ready` can go.
+    assert (InitProducerIdHandler.__name__ in left) == isinstance(client, RequestTrackingClient)
 
 
-def test_the_patient_client_says_no_where_the_library_raises(client: Any) -> None:
-    if isinstance(client, PatientClient):
+def test_our_client_says_no_where_the_library_raises(client: Any) -> None:
+    if isinstance(client, RequestTrackingClient):
         assert client.await_ready(coordinator(client), timeout_ms=200) is False
     else:
         with pytest.raises(KafkaConnectionError):
@@ -55,7 +55,7 @@ def test_the_patient_client_says_no_where_the_library_raises(client: Any) -> Non
 
 
 def test_a_request_that_fails_is_remembered() -> None:
-    client = PatientClient(**NOWHERE)
+    client = RequestTrackingClient(**NOWHERE)
     before = client.lost_contact
     client._note_failure(KafkaConnectionError())
     assert (before, client.lost_contact) == (False, True)

@@ -62,7 +62,7 @@ def test_a_broker_on_this_machine_that_names_another_one_is_not_followed(caplog:
 def test_the_token_is_read_from_its_file_for_each_connection_and_never_shown(tmp_path: Path) -> None:
     file = tmp_path / "token"
     options = KafkaOptions("SASL_SSL", "OAUTHBEARER", token_file=file)
-    with pytest.raises(LogError, match="token file cannot be read: FileNotFoundError"):
+    with pytest.raises(LogError, match="token cannot be read: No such file or directory; check ECG_KAFKA_TOKEN_FILE"):
         options.client_settings(["a:9092"])
     file.write_text("first\n")
     provider = options.client_settings(["a:9092"])["sasl_oauth_token_provider"]
@@ -70,7 +70,7 @@ def test_the_token_is_read_from_its_file_for_each_connection_and_never_shown(tmp
     file.write_text("second")
     assert provider.token() == "second"
     file.unlink()
-    with pytest.raises(KafkaConnectionError, match="FileNotFoundError"):
+    with pytest.raises(KafkaConnectionError, match="No such file"):
         provider.token()
     assert "second" not in repr(options)
 
@@ -86,7 +86,7 @@ def test_the_password_is_read_from_its_file_for_each_client_and_never_shown(pass
 
 def test_a_password_file_that_cannot_be_read_is_an_error_without_its_content(tmp_path: Path) -> None:
     options = KafkaOptions("SASL_SSL", "PLAIN", "ecg", tmp_path / "missing")
-    with pytest.raises(LogError, match="FileNotFoundError"):
+    with pytest.raises(LogError, match=r"missing cannot be read: No such file .*; check ECG_KAFKA_PASSWORD_FILE"):
         options.client_settings(["a:9092"])
 
 
@@ -105,7 +105,7 @@ def test_a_password_file_that_cannot_be_read_is_an_error_without_its_content(tmp
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(LogError):
+    with pytest.raises(LogError, match="set "):
         KafkaOptions(**options)  # type: ignore[arg-type] # wrong on purpose
 
 

@@ -314,16 +314,35 @@ def test_a_receiver_with_an_unknown_certificate_gets_nothing(certificate: TlsFil
 
 
 @pytest.mark.parametrize(
-    "url",
-    ["mllp://", "mllp://host", "mllp://host:x", "mllp://host:70000", "http://host:1", "mllp://h:1/x", "mllp://u@h:1"],
+    ("url", "flaw"),
+    [
+        ("mllp://", "its host is missing"),
+        ("mllp://host", "its port is missing"),
+        ("mllp://host:x", "its port is no number"),
+        ("mllp://host:70000", "its port is no number"),
+        ("http://host:1", "neither mllp:// nor mllps://"),
+        ("mllp://h:1/x", "more than a host and a port"),
+        ("mllp://u:hunter2@h:1", "more than a host and a port"),
+    ],
 )
-def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(ReceiverError):
+def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) -> None:
+    with pytest.raises(ReceiverError, match=f"^it.* {flaw.partition(' ')[2]}.*; a receiver's URL is mllp") as refused:
         receiver_at(url)
+    assert flaw in str(refused.value)
+    assert "hunter2" not in str(refused.value)
 
 
 def test_tls_files_are_not_ignored(certificate: TlsFiles, tmp_path: Path) -> None:
-    with pytest.raises(ReceiverError):
+    with pytest.raises(ReceiverError, match="write mllps://, or unset them"):
         receiver_at("mllp://host:1", certificate)
-    with pytest.raises(ReceiverError):
-        receiver_at("mllps://host:1", TlsFiles(ca=tmp_path / "missing.pem"))
+    missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
+    empty.touch()
+    for files, told in (
+        (TlsFiles(ca=missing), f"{missing} cannot be used: No such file or directory; check ECG_DELIVER_CA_FILE"),
+        (TlsFiles(ca=empty), f"{empty} cannot be used: "),
+        (TlsFiles(certificate.ca, certificate.certificate, missing), f"{missing} cannot be used: No such file"),
+        (TlsFiles(certificate.ca, certificate.certificate, empty), "check ECG_DELIVER_CERTIFICATE_FILE and"),
+    ):
+        with pytest.raises(ReceiverError) as refused:
+            receiver_at("mllps://host:1", files)
+        assert told in str(refused.value)

@@ -1,5 +1,7 @@
 """What only the embedded log has to show: its file, leases, how partitions are shared out, and that kill -9 is safe."""
 
+import errno
+import os
 import random
 import signal
 import sqlite3
@@ -15,7 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.log import Fenced, Log, LogError, Message, Position, PublishFailed, TopicPartition
+from adapters.log import Fenced, Log, LogError, LogUnavailable, Message, Position, PublishFailed, TopicPartition
+from adapters.sqlite.database import _use_wal, translate_errors
 from adapters.sqlite.groups import LEASE_MS, share_out
 from adapters.sqlite.log import SqliteLog
 from tests.contract.worker import joined, read_all
@@ -84,12 +87,50 @@ def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     text.write_text("not a database, whatever its name may be\n" * 100)
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE TABLE theirs (x)")
-    for foreign in (text, database, tmp_path):
-        with pytest.raises(LogError):
+    for foreign, cause in (
+        (text, "the file is no database"),
+        (database, "a database of something else"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(LogError, match=cause) as refused:
             SqliteLog(foreign)
+        assert str(foreign) in str(refused.value)
+        assert "in ECG_LOG" in str(refused.value)
     assert text.read_text().startswith("not a database")
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("theirs",)]
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_the_cause(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "folder" / "log.db"
+    with pytest.raises(LogError, match="Not a directory") as refused:
+        SqliteLog(path)
+    assert f"the folder of {path} cannot be made" in str(refused.value)
+
+
+def test_a_file_on_a_read_only_disk_is_named_with_the_cause(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(LogError, match="opened for reading and writing: Read-only file system") as refused:
+        SqliteLog(path)
+    assert str(path) in str(refused.value)
+
+
+def test_a_file_that_may_not_be_written_says_so_at_once(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE something (x)")
+    began = time.monotonic()
+    with (
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection,
+        pytest.raises(LogUnavailable, match="opening it: the file is read-only; name another"),
+        translate_errors("opening it"),
+    ):
+        _use_wal(connection)
+    assert time.monotonic() - began < 2
 
 
 def test_timestamps_are_the_clock_s(log: Log, clock: Clock) -> None:
@@ -172,7 +213,7 @@ def test_a_locked_file_fails_the_publish_and_harms_nothing(
         worker.poll(0)
         other.execute("BEGIN IMMEDIATE")
         partition = next(iter(worker.owned))
-        with pytest.raises(PublishFailed, match="SQLITE_BUSY"):
+        with pytest.raises(PublishFailed, match="kept the file locked"):
             worker.member.publish([Message("findings", b"k", b"v")], {partition: Position(1)})
         other.execute("ROLLBACK")
         worker.member.publish([Message("findings", b"k", b"v")], {partition: Position(1)})

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from training.models.build import Dimensions, build_model, build_tokenizer, build_untrained
@@ -9,6 +10,14 @@ from worker.model.bundle import ModelBundle
 from worker.model.huggingface import load_model
 
 
+def test_the_same_seed_gives_the_same_weights_and_another_seed_other_ones() -> None:
+    tokenizer = build_tokenizer(["chest pain"], 300)
+    first, again, other = (build_model(tokenizer, Dimensions(), seed=seed).state_dict() for seed in (5, 5, 6))
+    assert all(torch.equal(weight, again[name]) for name, weight in first.items())
+    assert not all(torch.equal(weight, other[name]) for name, weight in first.items())
+
+
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(tiny_model: Path, tmp_path: Path) -> None:
     again = ModelBundle.load(build_untrained(tmp_path / "again"))
     first = ModelBundle.load(tiny_model)

@@ -1,27 +1,32 @@
 """Then and now, record by record."""
 
-from typing import Any
-
 import pytest
 
-from adapters.log import TopicPartition
+from adapters.log import Record, TopicPartition
+from schemas.finding import Finding, Verdict
+from schemas.rejection import Reason, Rejection
+from tests.support import results
 from worker.audit.compare import Report, compare
 from worker.audit.replay import Replayed
 from worker.history.interval import Coordinates, Interval
+from worker.history.results import Result
 
 TP = TopicPartition("ecg.inbound", 0)
+RECORD = Record(TP.topic, TP.partition, 3, 0, None, b"x")
 ALL = Interval({TP: range(10)}, {})
 
 
-def finding(verdict: str = "ischemic", probability: float | None = 0.8, **more: Any) -> dict[str, Any]:
-    return {"assessment": {"verdict": verdict, "probability": probability}, "flag": {"raised": True}} | more
+def finding(verdict: Verdict = "ischemic", probability: float | None = 0.8, *, raised: bool = True) -> Finding:
+    made = results.finding(RECORD)
+    assessment = made.assessment.model_copy(update={"verdict": verdict, "probability": probability})
+    return made.model_copy(update={"assessment": assessment, "flag": made.flag.model_copy(update={"raised": raised})})
 
 
-def rejection(reason: str = "hl7.malformed") -> dict[str, Any]:
-    return {"reason": reason}
+def rejection(reason: Reason = Reason.HL7_MALFORMED) -> Rejection:
+    return results.rejection(RECORD).model_copy(update={"reason": reason})
 
 
-def report(then: dict[str, Any] | None, now: dict[str, Any] | None, interval: Interval = ALL) -> Report:
+def report(then: Result | None, now: Result | None, interval: Interval = ALL) -> Report:
     before = {} if then is None else {Coordinates(TP, 3): then}
     after = {} if now is None else {Coordinates(TP, 3): now}
     return compare(before, 0, Replayed(results=after), interval)
@@ -34,15 +39,15 @@ def report(then: dict[str, Any] | None, now: dict[str, Any] | None, interval: In
         (rejection(), rejection(), "same"),
         (finding(), finding(probability=0.7), "probability_differs"),
         (finding(), finding("non_ischemic", 0.8), "verdict_differs"),
-        (finding(), finding(flag={"raised": False}), "details_differ"),
+        (finding(), finding(raised=False), "details_differ"),
         (finding(), rejection(), "rejected_now"),
         (rejection(), finding(), "rejected_then"),
-        (rejection(), rejection("hl7.encoding"), "rejection_differs"),
+        (rejection(), rejection(Reason.HL7_ENCODING), "rejection_differs"),
         (None, finding(), "missing"),
         (finding(), None, "extra"),
     ],
 )
-def test_outcomes(then: dict[str, Any] | None, now: dict[str, Any] | None, outcome: str) -> None:
+def test_outcomes(then: Result | None, now: Result | None, outcome: str) -> None:
     compared = report(then, now)
     assert [comparison.outcome for comparison in compared.comparisons] == [outcome]
     assert compared.all_same == (outcome == "same")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.log import Message, PublishFailed, TopicPartition
+from adapters.log import Message, PublishFailed, Record, TopicPartition
 from adapters.sqlite.log import SqliteLog
+from tests.support import results
 from worker.audit.replay import IntervalMember
 from worker.history.interval import Bound, Interval
 from worker.stream.stop import Stop
@@ -100,7 +101,7 @@ def test_a_paused_replay_reads_nothing(log: SqliteLog) -> None:
 
 
 def test_results_are_published_again_until_they_are_committed(log: SqliteLog) -> None:
-    value = b'{"source": {"topic": "ecg.inbound", "partition": 0, "offset": 4}}'
+    value = results.finding(Record(TP.topic, TP.partition, 4, 0, None, b"x")).to_json()
     for failures, survives in ((2, True), (9, False)):
         publisher = FlakyPublisher(failures)
         member = IntervalMember(log, Interval({TP: range(6)}, {}), publisher, Stop(float("inf"), drain_queue=True))

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event
@@ -14,8 +15,12 @@ from adapters.open_log import open_log
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Finding
 from tests.support.flagged import finding_id, flagged, message, unflagged
+from tests.support.scripted import Clock, ScriptedMember, at_once, idle
 from worker.delivery.deliverer import Deliverer
 from worker.provenance import VERSION
+from worker.stream.session import Session
+from worker.stream.stall import StallDetector, Stalled
+from worker.stream.stop import Stop
 
 FINDINGS, REJECTIONS, GROUP = "ecg.findings", "ecg.delivery-rejections", "ecg-deliver"
 TP = TopicPartition(FINDINGS, 0)
@@ -93,13 +98,15 @@ def joined(log: Log, name: str = "deliver-0") -> Iterator[Watched]:
         yield member
 
 
-def deliver(log: Log, receiver: Receiver, prepare: Callable[[Watched], None] = lambda _: None) -> Deliverer:
+def deliverer(member: Member, receiver: Receiver) -> Deliverer:
+    return Deliverer(Session(member, StallDetector(300)), receiver, GROUP, REJECTIONS)
+
+
+def deliver(log: Log, receiver: Receiver, prepare: Callable[[Watched], None] = lambda _: None) -> None:
     """Deliver until there is nothing more to do."""
     with joined(log) as member:
         prepare(member)
-        deliverer = Deliverer(member, receiver, GROUP, REJECTIONS)
-        deliverer.run(Event(), idle_exit_s=0.02)
-        return deliverer
+        deliverer(member, receiver).run(Stop(10), idle_exit_s=0.02)
 
 
 def rejections(log: Log) -> list[DeliveryRejection]:
@@ -200,7 +207,7 @@ def test_polling_goes_on_while_a_delivery_waits(log: Log) -> None:
     append(log, flagged(1))
     with joined(log) as member:
         receiver = Receiver(lambda _: member.wait_for_polls(50))
-        Deliverer(member, receiver, GROUP, REJECTIONS).run(Event(), idle_exit_s=0.02)
+        deliverer(member, receiver).run(Stop(10), idle_exit_s=0.02)
         assert receiver.ids == [finding_id(1)]
 
 
@@ -208,8 +215,7 @@ def test_reading_ahead_is_bounded(log: Log) -> None:
     append(log, flagged(0), *map(unflagged, range(1, 500)), flagged(500))
     with joined(log) as member:
         receiver = Receiver(lambda f: member.wait_for_polls(5) if f.finding_id == finding_id(0) else None)
-        deliverer = Deliverer(member, receiver, GROUP, REJECTIONS)
-        deliverer.run(Event(), idle_exit_s=0.02)
+        deliverer(member, receiver).run(Stop(10), idle_exit_s=0.02)
     assert frozenset({TP}) in member.paused
     assert receiver.ids == [finding_id(0), finding_id(500)]
 
@@ -292,7 +298,7 @@ def deliver_script(*polls: Polled) -> tuple[Scripted, Receiver]:
             Event().wait(0.001)
 
     receiver = Receiver(wait_for_the_end)
-    Deliverer(member, receiver, GROUP, REJECTIONS).run(Event(), idle_exit_s=0.02)
+    deliverer(member, receiver).run(Stop(10), idle_exit_s=0.02)
     return member, receiver
 
 
@@ -319,25 +325,50 @@ def test_a_partition_that_comes_back_after_a_delivery_is_committed_without_sendi
 
 def test_stopping_finishes_the_delivery_in_hand_and_begins_no_other(log: Log) -> None:
     append(log, flagged(1), flagged(2))
-    stop = Event()
+    stop = Stop(10)
     receiver = Receiver(lambda _: stop.set())
     with joined(log) as member:
-        Deliverer(member, receiver, GROUP, REJECTIONS).run(stop)
+        deliverer(member, receiver).run(stop)
     assert receiver.ids == [finding_id(1)]
     assert position(log) == 1
 
 
 def test_stopping_leaves_a_delivery_that_takes_too_long_uncommitted(log: Log) -> None:
     append(log, flagged(1))
-    stop, released = Event(), Event()
+    stop, released = Stop(0.05), Event()
 
     def stall(_: Finding) -> None:
         stop.set()
         released.wait(10)
 
     with joined(log) as member:
-        deliverer = Deliverer(member, Receiver(stall), GROUP, REJECTIONS, drain_s=0.05)
-        deliverer.run(stop)
+        session = Session(member, StallDetector(300))
+        Deliverer(session, Receiver(stall), GROUP, REJECTIONS).run(stop)
     released.set()
-    assert deliverer.progress.draining
+    assert session.progress.draining
     assert position(log) is None
+
+
+def test_findings_that_the_log_has_and_does_not_bring_end_the_deliverer() -> None:
+    """What `run` notices, `deliver` notices too: both stand on the same session."""
+    member = ScriptedMember(Clock(), Polled(assigned={TP: None}))
+    member.left_to_read = {TP: 3}
+    session = Session(member, StallDetector(60, member.clock), clock=member.clock, in_background=at_once)
+    with pytest.raises(Stalled, match="brings no records"):
+        Deliverer(session, Receiver(), GROUP, REJECTIONS).run(Stop(10))
+
+
+def test_a_delivery_that_waits_for_its_receiver_is_no_stall() -> None:
+    clock, stop, answer = Clock(), Stop(10), Future[Undelivered | None]()
+    member = ScriptedMember(
+        clock,
+        Polled(assigned={TP: None}),
+        Polled((record(0, flagged(1)),)),
+        *idle(90_000),
+        lambda: answer.set_result(None),
+    )
+    member.script.extend([*idle(5), stop.set])
+    session = Session(member, StallDetector(60, clock), clock=clock, in_background=at_once)
+    Deliverer(session, Receiver(), GROUP, REJECTIONS, in_background=lambda name, call: answer).run(stop)
+    assert clock.now > 1000 + 800, "thirteen minutes on"
+    assert member.published[-1][1] == {TP: Position(1)}

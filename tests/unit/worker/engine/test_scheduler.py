@@ -6,12 +6,13 @@ from collections.abc import Hashable, Iterator
 import numpy as np
 import pytest
 
+from tests.support.results import answer
 from worker.engine.question import Answer, Question
 from worker.engine.scheduler import MicroBatcher, Scheduler
 from worker.model.errors import EngineError
 
 QUESTION = Question(np.zeros((28, 28, 3), np.uint8))
-ANSWER = Answer("", True, 0.9, 0.9, 1.0, forced=False, truncated_context=False, tokens=3)
+ANSWER = answer()
 
 
 class Clock:

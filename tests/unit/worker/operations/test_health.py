@@ -8,15 +8,16 @@ from contextlib import closing
 
 import pytest
 
-from worker.operations.health import ENGINE_STALLED_S, LOOP_STALLED_S, Health, HealthServer, Progress
+from schemas.errors import WorkerError
+from worker.operations.health import ENGINE_STALLED_S, LOOP_STALLED_S, Health, HealthServer, LoopProgress
 
 
-def health(progress: Progress, *, now: float = 0.0, stalled_s: float = 0.0) -> Health:
+def health(progress: LoopProgress, *, now: float = 0.0, stalled_s: float = 0.0) -> Health:
     return Health(progress, lambda: stalled_s, lambda: now)
 
 
-def working() -> Progress:
-    return Progress(assigned_partitions=3, turned_at=0.0)
+def working() -> LoopProgress:
+    return LoopProgress(assigned_partitions=3, turned_at=0.0)
 
 
 def test_a_worker_with_partitions_is_ready() -> None:
@@ -24,7 +25,7 @@ def test_a_worker_with_partitions_is_ready() -> None:
 
 
 def test_without_partitions_or_while_draining_it_is_alive_but_not_ready() -> None:
-    for progress in (Progress(turned_at=0.0), Progress(assigned_partitions=3, draining=True, turned_at=0.0)):
+    for progress in (LoopProgress(turned_at=0.0), LoopProgress(assigned_partitions=3, draining=True, turned_at=0.0)):
         assert health(progress).alive
         assert not health(progress).ready
 
@@ -55,7 +56,7 @@ def get(server: HealthServer, path: str) -> tuple[int, bytes]:
 
 def test_probes_answer_over_http(server: HealthServer) -> None:
     assert [get(server, path)[0] for path in ("/livez", "/startupz", "/readyz")] == [200, 503, 503]
-    progress = Progress(committed=7)
+    progress = LoopProgress(committed=7)
     server.started(Health(progress, lambda: 0.0))
     assert [get(server, path)[0] for path in ("/livez", "/startupz", "/readyz")] == [200, 200, 503]
     progress.assigned_partitions = 1
@@ -73,3 +74,10 @@ def test_metrics_are_served_and_hold_no_label_but_the_bounded_ones(server: Healt
     assert "# TYPE ecg_findings_total counter" in text
     labels = {line.split("{")[1].split("=")[0] for line in text.splitlines() if line.startswith("ecg_") and "{" in line}
     assert labels <= {"verdict", "reason", "outcome", "priority", "le"}
+
+
+def test_a_port_that_is_taken_is_named_with_the_remedy() -> None:
+    with closing(HealthServer(0, "127.0.0.1")) as first, pytest.raises(WorkerError) as refused:
+        HealthServer(first.port, "127.0.0.1")
+    told = f"port {first.port} cannot be served: Address already in use; set ECG_HEALTH_PORT to a free one"
+    assert str(refused.value) == told

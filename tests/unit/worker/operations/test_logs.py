@@ -5,6 +5,7 @@ import logging
 
 import pytest
 
+from schemas.errors import WorkerError
 from worker.operations import logs
 
 CANARY = "DOE^JANE 642341"
@@ -45,3 +46,25 @@ def test_a_library_is_quoted_without_its_arguments(capsys: pytest.CaptureFixture
     assert line["event"] == "cannot parse %s"
     assert line["error_type"] == "KeyError"
     assert CANARY not in json.dumps(line)
+
+
+def test_an_exception_that_was_written_for_people_is_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    logs.get_logger().error("ended", exc_info=WorkerError("the broker is away"))
+    (line,) = lines(capsys)
+    assert line["message"] == "the broker is away"
+
+
+def test_nobody_else_has_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure()
+    logs.get_logger().error("ended", message=CANARY)
+    logs.get_logger().error("ended", message=CANARY, exc_info=ValueError(CANARY))
+    logging.getLogger("somelib").error("ended", extra={"message_": CANARY})
+    assert CANARY not in json.dumps(lines(capsys))
+
+
+def test_a_chatty_library_is_heard_only_from_its_severity_on(capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(chatty={"kafka": "CRITICAL"})
+    logging.getLogger("kafka.net").error("Connection failed: %s", "x")
+    logging.getLogger("kafka.net").critical("at last")
+    assert [line["event"] for line in lines(capsys)] == ["at last"]

@@ -1,14 +1,21 @@
 """Redriving on a real embedded log: each selected rejection once, whatever fails; the others stay open."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from adapters.log import LogError, Message, Position, PublishFailed, Record, TopicPartition
-from adapters.log_limits import MAX_VALUE_BYTES, check_messages
+from adapters.log import (
+    MAX_VALUE_BYTES,
+    LogError,
+    Message,
+    Position,
+    PublishFailed,
+    Record,
+    TopicPartition,
+)
 from adapters.sqlite.log import SqliteLog
 from schemas.rejection import Reason, Rejected, Rejection
 from worker.history.interval import Bound, Interval
@@ -18,6 +25,7 @@ from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
 from worker.redrive.redriver import MAX_REDRIVES, RedriveOutcome, RedrivePlan, Redriver, Refusal
 from worker.redrive_headers import read_redrive
 from worker.stream.envelope import result_message
+from worker.stream.session import PUBLISH_ATTEMPTS
 
 INBOUND, REJECTIONS, GROUP = "ecg.inbound", "ecg.rejections", "g-redrive"
 TP, AT = TopicPartition(INBOUND, 0), TopicPartition(REJECTIONS, 0)
@@ -79,16 +87,15 @@ def redrive(
     end: int = 10**9,
     give_up: bool = False,
     dry_run: bool = False,
-    check: Callable[[Sequence[Message]], None] = check_messages,
 ) -> list[RedriveOutcome]:
     ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=end)).ranges
     plan = RedrivePlan(INBOUND, ranges, frozenset(reasons), give_up)
     on_progress: list[RedriveOutcome] = []
     if dry_run:
-        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, on_progress.append, check).run()
+        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, on_progress.append).run()
         return on_progress
     with closing(log.join(GROUP, [REJECTIONS], "m")) as member:
-        Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, on_progress.append, check).run()
+        Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, on_progress.append).run()
     return on_progress
 
 
@@ -172,14 +179,15 @@ def test_what_cannot_be_redriven_stays_open_and_holds_up_nothing(log: SqliteLog,
     assert (redrive(log), len(records(log, TP))) == ([], 5)
 
 
-def test_a_record_that_the_log_would_not_take_is_refused(log: SqliteLog) -> None:
+def test_a_record_that_the_log_would_not_take_is_refused(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     rejected(log, UNKNOWN, UNKNOWN)
 
     def check(messages: Sequence[Message]) -> None:
         if messages[0].key == b"k0":
             raise LogError("too large")
 
-    on_progress = redrive(log, check=check)
+    monkeypatch.setattr(redriving, "check_messages", check)
+    on_progress = redrive(log)
     assert (offsets(on_progress), refusals(on_progress)) == ([1], {0: Refusal.TOO_LARGE})
 
 
@@ -189,7 +197,7 @@ def test_after_a_failed_transaction_the_committed_positions_say_what_is_done(
 ) -> None:
     rejected(log, *[UNKNOWN] * 7)
     monkeypatch.setattr(redriving, "STEP_RECORDS", 3)
-    monkeypatch.setattr(Unlucky, "failures", redriving.PASSES - 1)
+    monkeypatch.setattr(Unlucky, "failures", PUBLISH_ATTEMPTS - 1)
     monkeypatch.setattr(Unlucky, "late", late)
     assert sorted(offsets(redrive(log, start=1))) == [1, 2, 3, 4, 5, 6]
     marks = [mark for record in records(log, TP) if (mark := read_redrive(record))]
@@ -199,7 +207,7 @@ def test_after_a_failed_transaction_the_committed_positions_say_what_is_done(
 
 def test_transactions_that_keep_failing_end_the_run(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     rejected(log, UNKNOWN)
-    monkeypatch.setattr(Unlucky, "failures", redriving.PASSES)
+    monkeypatch.setattr(Unlucky, "failures", PUBLISH_ATTEMPTS)
     with pytest.raises(PublishFailed):
         redrive(log)
     assert offsets(redrive(log)) == [0]

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from adapters.log import Position, Record, TopicPartition
-from adapters.log_limits import MAX_METADATA_BYTES
-from worker.stream.ledger import MAX_SPAN, Ledger, PartitionLedger
+from adapters.log import MAX_METADATA_BYTES, Position, Record, TopicPartition
+from worker.stream.ledger import MAX_SPAN, PartitionLedger
 
 TP = TopicPartition("ecg.inbound", 0)
 
@@ -43,10 +42,8 @@ def test_the_position_is_the_first_open_record() -> None:
 
 
 def test_what_was_done_beyond_the_prefix_is_not_taken_again_after_a_restart() -> None:
-    ledger = Ledger()
-    ledger.assign({TP: ledger_with(range(5, 10), [6, 7, 9], start=5).position()})
-    taken = [offset for offset in range(5, 11) if ledger.take(record(offset)) is not None]
-    assert taken == [5, 8, 10]
+    ledger = PartitionLedger(ledger_with(range(5, 10), [6, 7, 9], start=5).position())
+    assert [offset for offset in range(5, 11) if ledger.take(offset)] == [5, 8, 10]
 
 
 def test_gaps_in_the_offsets_do_not_hold_the_position_back() -> None:
@@ -55,22 +52,6 @@ def test_gaps_in_the_offsets_do_not_hold_the_position_back() -> None:
         assert ledger.take(offset)
         assert ledger.finish(offset)
     assert ledger.position() == Position(21)
-
-
-def test_work_begun_before_a_revocation_no_longer_counts() -> None:
-    ledger = Ledger()
-    ledger.assign({TP: None})
-    before = ledger.take(record(0))
-    assert before is not None
-    ledger.revoke({TP})
-    assert not ledger.holds(TP, before)
-    ledger.assign({TP: None})
-    assert not ledger.holds(TP, before)
-    assert ledger.take(record(0)) is not None
-
-
-def test_a_record_of_a_partition_that_is_not_ours_is_not_taken() -> None:
-    assert Ledger().take(record(0)) is None
 
 
 def test_foreign_metadata_means_that_nothing_is_known_to_be_done() -> None:

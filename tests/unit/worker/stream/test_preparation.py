@@ -1,12 +1,10 @@
 """The pool of processes: bounded in time, dead when one of its processes is, gone when its parent is."""
 
-import gc
 import os
 import signal
 import subprocess
 import sys
 import time
-import weakref
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -14,50 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from adapters.log import Record
-from schemas.ecg import Ecg
-from schemas.rejection import Reason, Rejected, Rejection
-from simulator.edits import real_ecg
+from schemas.rejection import Reason, Rejection
+from tests.support import results
+from tests.support.preparing import behave, record
 from worker.operations.gc_policy import COLLECT_EVERY
 from worker.picture.layout import make_layout
 from worker.prepared import PreparedEcg
+from worker.stream import preparation
 from worker.stream.preparation import PreparationPool
 
-
-class Circle:
-    """Refers to itself, so that only a collection frees it."""
-
-    def __init__(self) -> None:
-        self.itself = self
-        ALIVE.add(self)
+WHOLE = results.prepared(record(b"x"))
 
 
-ALIVE: "weakref.WeakSet[Circle]" = weakref.WeakSet()
-
-
-def behave(payload: bytes) -> Ecg:
-    """A decoder that does what the record says."""
-    match payload:
-        case b"loop":
-            while True:
-                pass
-        case b"die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        case b"fail":
-            raise ValueError("DOE^JANE")
-        case b"circle":
-            gc.disable()  # Python's own collections
-            Circle()
-            raise Rejected(Reason.PAYLOAD_UNKNOWN_FORMAT, str(len(ALIVE)))
-    return real_ecg()
-
-
-def record(value: bytes) -> Record:
-    return Record("ecg.inbound", 0, 0, None, None, value)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pool() -> Iterator[PreparationPool]:
+    """One for all tests that leave it whole."""
     with closing(PreparationPool(1, behave, make_layout(), time_limit_s=1.0)) as running:
         yield running
 
@@ -71,7 +40,7 @@ def test_records_are_prepared_and_failures_are_rejections_that_say_nothing_of_th
     assert isinstance(failed, Rejection)
     assert (failed.reason, failed.detail) == (Reason.INTERNAL, "ValueError")
     assert isinstance(slow, Rejection)
-    assert slow.reason == Reason.PAYLOAD_TOO_SLOW
+    assert (slow.reason, slow.stage) == (Reason.PAYLOAD_TOO_SLOW, "decode")
 
 
 def test_what_records_leave_behind_is_collected_soon(pool: PreparationPool) -> None:
@@ -81,14 +50,53 @@ def test_what_records_leave_behind_is_collected_soon(pool: PreparationPool) -> N
     assert max(left) <= COLLECT_EVERY + 2
 
 
-def test_a_process_that_dies_is_noticed(pool: PreparationPool) -> None:
-    with pytest.raises(BrokenProcessPool):
-        pool.submit(record(b"die")).result(60)
+def test_a_parser_that_takes_every_exception_for_its_own_does_not_take_the_alarm(pool: PreparationPool) -> None:
+    rejected = pool.submit(record(b"swallow")).result(60)
+    assert isinstance(rejected, Rejection)
+    assert rejected.reason == Reason.PAYLOAD_TOO_SLOW
+
+
+def test_a_process_that_idles_for_longer_than_its_limit_lives_on(pool: PreparationPool) -> None:
+    first = pool.submit(record(b"ok")).result(60)
+    (process,) = pool._pool._processes
+    time.sleep(1.5)
+    second = pool.submit(record(b"ok")).result(60)
+    assert isinstance(first, PreparedEcg)
+    assert isinstance(second, PreparedEcg)
+    assert [*pool._pool._processes] == [process]
+
+
+@pytest.mark.parametrize("ring_at", ["after the work", "before it is armed", "while it is disarmed"])
+def test_an_alarm_between_the_stages_does_not_get_out(monkeypatch: pytest.MonkeyPatch, ring_at: str) -> None:
+    """The alarm rings where nothing of `prepare` is running: around it, or while the timer is taken back."""
+
+    def ring(*_: object) -> None:
+        preparation._out_of_time(0, None)
+
+    def timer(_: int, seconds: float) -> None:
+        if (ring_at == "while it is disarmed") == (seconds == 0) and ring_at != "after the work":
+            ring()
+
+    monkeypatch.setattr(signal, "setitimer", timer)
+    monkeypatch.setattr(preparation, "prepare", lambda *_: ring() if ring_at == "after the work" else WHOLE)
+    prepared = preparation._prepare_in_time(record(b"x"), behave, make_layout(), 1.0)
+    if ring_at == "while it is disarmed":
+        assert prepared is WHOLE, "an alarm that comes late is none"
+    else:
+        assert isinstance(prepared, Rejection)
+        assert (prepared.reason, prepared.stage) == (Reason.PAYLOAD_TOO_SLOW, "assemble")
+
+
+def test_a_process_that_dies_is_noticed() -> None:
+    with closing(PreparationPool(1, behave, make_layout())) as broken, pytest.raises(BrokenProcessPool):
+        broken.submit(record(b"die")).result(60)
 
 
 PARENT = """
 import sys, time
-from tests.unit.worker.stream.test_preparation import PreparationPool, behave, layout, record
+from tests.support.preparing import behave, record
+from worker.picture.layout import make_layout
+from worker.stream.preparation import PreparationPool
 if __name__ == "__main__":
     pool = PreparationPool(1, behave, make_layout())
     pool.submit(record(b"fail")).result(60)
@@ -115,7 +123,9 @@ def test_no_process_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
 ENDS = """
 import sys
 from concurrent.futures import wait, FIRST_COMPLETED
-from tests.unit.worker.stream.test_preparation import PreparationPool, behave, layout, record
+from tests.support.preparing import behave, record
+from worker.picture.layout import make_layout
+from worker.stream.preparation import PreparationPool
 if __name__ == "__main__":
     for _ in range(4):
         pool = PreparationPool(1, behave, make_layout())
@@ -124,6 +134,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_process_ends_that_closes_its_pool_in_the_middle_of_work(tmp_path: Path) -> None:
     script = tmp_path / "ends.py"
     script.write_text(ENDS)

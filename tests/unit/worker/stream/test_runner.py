@@ -1,85 +1,44 @@
-"""The consume-publish loop, with stages and a member that do exactly what the test says."""
+"""The worker's own work on a session, with stages and a member that do exactly what the test says."""
 
-import time
-from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
-from adapters.deadline import Deadline, run_in_thread
-from adapters.log import Message, Polled, Position, PublishFailed, Record, TopicPartition
+from adapters.log import Polled, Position, Record, TopicPartition
 from schemas.ecg import Priority
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from tests.support import results
+from tests.support.scripted import Clock, ScriptedMember, at_once, idle
 from worker.engine.question import Answer, Question
-from worker.operations import metrics
 from worker.prepared import PreparedEcg
-from worker.stream import runner as runner_module
-from worker.stream import stall as progress_watch
-from worker.stream.breaker import TooManyRejections
-from worker.stream.ledger import PartitionLedger
+from worker.stream.breaker import Breaker, TooManyRejections
+from worker.stream.ledger import MAX_SPAN, PartitionLedger
 from worker.stream.limits import Limits
 from worker.stream.runner import Runner
+from worker.stream.session import Session
 from worker.stream.stages import Stages
-from worker.stream.stall import Stuck
+from worker.stream.stall import StallDetector
 from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)
+OTHER = TopicPartition("ecg.inbound", 1)
 ANSWER = Answer("", True, 0.9, 0.9, 1.0, False, False, 3)
+ASSIGNED = Polled(assigned={TP: None})
+QUICK = Limits(publish_wait_s=0.0, rejected_share=1.0)
+# Only what a test is about may make a transaction due.
+NEVER_DUE = replace(QUICK, publish_wait_s=1e6, publish_records=1_000_000)
 
 
-def records(*offsets: int, value: bytes = b"x") -> tuple[Record, ...]:
-    return tuple(Record(TP.topic, TP.partition, offset, 0, b"key", value) for offset in offsets)
+def records(*offsets: int, value: bytes = b"x", partition: int = 0) -> tuple[Record, ...]:
+    return tuple(Record(TP.topic, partition, offset, 0, b"key", value) for offset in offsets)
 
 
-class ScriptedMember:
-    """Returns the scripted polls, then nothing; sets `stop` when the script is over and everything is published."""
-
-    def __init__(self, polls: Sequence[Polled], stop: Stop, failures: int = 0) -> None:
-        self.polls = deque(polls)
-        self.stop = stop
-        self.failures = failures
-        self.published: list[tuple[list[Message], dict[TopicPartition, Position]]] = []
-        self.paused: set[TopicPartition] = set()
-        self.pauses = self.rewinds = self.idle = 0
-        self.on_rewind: Sequence[Polled] = ()
-
-    def poll(self, timeout_s: float, max_records: int) -> Polled:
-        if self.polls and not self.paused:
-            self.idle = 0
-            return self.polls.popleft()
-        self.idle += 1
-        if self.idle > 20 and not self.polls:
-            self.stop.set()
-        time.sleep(0.001)
-        return Polled()
-
-    def pause(self, partitions: frozenset[TopicPartition]) -> None:
-        self.pauses += 1
-        self.paused |= partitions
-
-    def resume(self, partitions: frozenset[TopicPartition]) -> None:
-        self.paused -= partitions
-
-    def publish(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise PublishFailed("lost")
-        self.published.append((list(messages), dict(positions)))
-
-    def rewind(self) -> None:
-        self.rewinds += 1
-        self.paused.clear()
-        self.polls.extendleft(reversed(self.on_rewind))
-
-    def behind(self) -> Mapping[TopicPartition, int]:
-        return {}
-
-    def close(self, deadline: Deadline | None = None) -> None: ...
+def stat(*offsets: int) -> tuple[Record, ...]:
+    return tuple(replace(record, headers=(("urgent", b""),)) for record in records(*offsets))
 
 
 class InstantPreparation:
@@ -92,15 +51,17 @@ class InstantPreparation:
         if record.offset % 4 == 0:
             future.set_result(results.rejection(record))
         else:
-            future.set_result(results.prepared(record, asks=record.offset % 2 == 1))
+            ordered: Priority = "stat" if record.value == b"an order that is STAT" else "routine"
+            future.set_result(replace(results.prepared(record, asks=record.offset % 2 == 1), priority=ordered))
         return future
 
 
 class LastInFirstOut:
-    """An engine that holds a few questions and answers the newest first."""
+    """An engine that holds a few questions and answers the newest first, if `answers` lets it."""
 
-    def __init__(self, room: int = 3) -> None:
+    def __init__(self, room: int = 3, answers: Callable[[], bool] = lambda: True) -> None:
         self.room = room
+        self.answers = answers
         self.held: list[Hashable] = []
 
     def put(self, tag: Hashable, question: Question, rank: float) -> bool:
@@ -110,43 +71,59 @@ class LastInFirstOut:
         return True
 
     def take(self) -> tuple[Hashable, Answer] | None:
-        return (self.held.pop(), ANSWER) if self.held else None
+        return (self.held.pop(), ANSWER) if self.held and self.answers() else None
 
 
 def conclude(prepared: PreparedEcg, answer: Answer | None) -> Finding:
     return results.finding(Record(TP.topic, prepared.source.partition, prepared.source.offset, 0, None, b""))
 
 
-def stages(engine: LastInFirstOut | None = None) -> Stages:
-    asking = engine or LastInFirstOut()
-    return Stages(InstantPreparation(), asking, conclude, priority, "ecg.findings", "ecg.rejections")
-
-
 def priority(record: Record) -> Priority:
     return "stat" if ("urgent", b"") in record.headers else "routine"
 
 
-def published_ids(member: ScriptedMember) -> list[str]:
-    return sorted(dict(m.headers)["ce_id"].decode() for messages, _ in member.published for m in messages)
+def member_with(*script: Polled | Callable[[], object], failures: int = 0) -> ScriptedMember:
+    return ScriptedMember(Clock(), *script, failures=failures)
 
 
-QUICK = Limits(publish_wait_s=0.0, rejected_share=1.0)
+def run(
+    member: ScriptedMember,
+    limits: Limits = QUICK,
+    engine: LastInFirstOut | None = None,
+    stop: Stop | None = None,
+) -> Session:
+    """Until the test stops it or, on the member's clock, nothing has come or moved for ten minutes."""
+    session = Session(member, StallDetector(limits.stuck_s, member.clock), clock=member.clock, in_background=at_once)
+    stages = Stages(
+        InstantPreparation(), engine or LastInFirstOut(), conclude, priority, "ecg.findings", "ecg.rejections"
+    )
+    Runner(session, stages, Breaker(limits.rejected_share), limits).run(stop or Stop(60), idle_exit_s=600.0)
+    return session
+
+
+def ids(member: ScriptedMember) -> list[str]:
+    """Of what was published, in the order of publishing."""
+    return [dict(message.headers)["ce_id"].decode() for message in member.messages]
+
+
+def stale_records() -> float:
+    value = REGISTRY.get_sample_value("ecg_void_records_total")
+    assert value is not None
+    return value
 
 
 def test_every_record_ends_as_one_finding_or_one_rejection() -> None:
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(10)))], stop)
-    Runner(member, stages(), QUICK).run(stop)
-    topics = [m.topic for messages, _ in member.published for m in messages]
+    member = member_with(ASSIGNED, Polled(records(*range(10))))
+    run(member)
+    topics = [message.topic for message in member.messages]
     assert (topics.count("ecg.findings"), topics.count("ecg.rejections")) == (7, 3)
-    assert len(set(published_ids(member))) == 10
+    assert len(set(ids(member))) == 10
     assert member.published[-1][1] == {TP: Position(10)}
 
 
 def test_positions_never_pass_a_record_that_is_not_published() -> None:
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(12)))], stop)
-    Runner(member, stages(LastInFirstOut(room=6)), QUICK).run(stop)
+    member = member_with(ASSIGNED, Polled(records(*range(12))))
+    run(member, engine=LastInFirstOut(room=6))
     seen: set[int] = set()
     for messages, positions in member.published:
         seen |= {int(dict(m.headers)["ce_id"].split(b"-")[1]) for m in messages if m.topic == "ecg.findings"}
@@ -154,64 +131,95 @@ def test_positions_never_pass_a_record_that_is_not_published() -> None:
         assert set(range(positions[TP].offset)) <= seen
 
 
+def test_results_of_one_batch_make_room_for_one_another_in_a_position() -> None:
+    """The last offset is too far from the first to be noted beyond it; once the first is done too it is no more."""
+    far = 2 * (MAX_SPAN // 2) + 4003
+    member = member_with(ASSIGNED, Polled(records(1, far)))
+    # The newest is answered first, so that the far one is finished first.
+    run(member, replace(NEVER_DUE, publish_records=2), engine=LastInFirstOut(room=2))
+    assert [positions for _, positions in member.published] == [{TP: Position(far + 1)}]
+    assert len(member.messages) == 2
+
+
 def test_a_failed_transaction_is_done_again_from_the_committed_position() -> None:
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(1, 2, 3))], stop, failures=1)
+    member = member_with(ASSIGNED, Polled(records(1, 2, 3)), failures=1)
     member.on_rewind = [Polled(revoked=frozenset({TP}), assigned={TP: Position(1)}), Polled(records(1, 2, 3))]
-    runner = Runner(member, stages(), QUICK)
-    runner.run(stop)
+    session = run(member)
     assert member.rewinds == 1
-    assert published_ids(member) == ["0-1", "0-2", "0-3"]
-    assert runner.progress.committed == 3
-
-
-def test_a_transaction_that_has_not_begun_is_given_up_when_partitions_change_hands(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    in_flight: list[str] = []
-
-    def late(name: str, call: Callable[[], Any]) -> Future[Any]:
-        """Never comes to its first call."""
-        in_flight.append(name)
-        return Future() if len(in_flight) == 1 else run_in_thread(name, call)
-
-    monkeypatch.setattr(runner_module, "beside", late)
-    stop = Stop(drain_s=8)
-    script = [Polled(assigned={TP: None}), Polled(records(2)), Polled(), Polled(revoked=frozenset({TP}))]
-    member = ScriptedMember(script, stop)
-    member.on_rewind = [Polled(assigned={TP: None}), Polled(records(2))]
-    Runner(member, stages(), QUICK).run(stop)
-    assert member.rewinds == 1
-    assert published_ids(member) == ["0-2"]
+    assert sorted(ids(member)) == ["0-1", "0-2", "0-3"]
+    assert session.progress.committed == 3
 
 
 def test_results_of_a_partition_that_was_taken_away_are_not_published() -> None:
-    stop = Stop(drain_s=8)
-    script = [Polled(assigned={TP: None}), Polled(records(1, 3)), Polled(revoked=frozenset({TP}))]
-    member = ScriptedMember(script, stop)
-    engine = LastInFirstOut()
-    engine.take = lambda: None  # type: ignore[method-assign] # nothing is ever answered before the revocation
-    runner = Runner(member, stages(engine), QUICK)
-    runner.run(stop)
-    assert engine.held
+    member = member_with(ASSIGNED, Polled(records(1, 3)), Polled(revoked=frozenset({TP})), *idle(5))
+    engine = LastInFirstOut(answers=lambda: len(member.script) < 5)  # after the revocation
+    run(member, engine=engine)
+    assert engine.held == []
+    assert member.published == []
+
+
+def test_records_in_hand_of_a_partition_that_was_taken_away_are_counted() -> None:
+    before = stale_records()
+    seen: list[float] = []
+    stop = Stop(0)
+    script = [ASSIGNED, Polled(records(1, 3, 5, 7)), *idle(2), Polled(revoked=frozenset({TP})), *idle(2)]
+    member = member_with(*script, lambda: seen.append(stale_records() - before), stop.set)
+    run(member, replace(QUICK, in_flight=2), LastInFirstOut(room=0), stop)
+    assert seen == [2]  # those in the queue; the two that were begun never finished
     assert member.published == []
 
 
 def test_polling_goes_on_while_everything_is_paused() -> None:
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: None}), *[Polled(records(i)) for i in range(1, 40)]], stop)
-    Runner(member, stages(), replace(QUICK, read_ahead=4)).run(stop)
-    assert member.pauses > 0
-    assert len(published_ids(member)) == 39
+    member = member_with(ASSIGNED, *[Polled(records(i)) for i in range(1, 80, 2)])
+    looks = 0
+
+    def one_in_twenty() -> bool:
+        nonlocal looks
+        looks += 1
+        return looks % 20 == 0
+
+    run(member, replace(QUICK, read_ahead=4), LastInFirstOut(answers=one_in_twenty))
+    assert member.pauses
+    assert len(ids(member)) == 40
 
 
-def test_bytes_in_work_are_bounded_too() -> None:
-    stop = Stop(drain_s=8)
-    big = [Polled(records(i, value=b"x" * 600)) for i in range(1, 10)]
-    member = ScriptedMember([Polled(assigned={TP: None}), *big], stop)
-    Runner(member, stages(), replace(QUICK, read_ahead_bytes=1000)).run(stop)
-    assert member.pauses > 0
-    assert len(published_ids(member)) == 9
+@pytest.mark.parametrize(
+    ("limits", "read"), [(replace(QUICK, read_ahead=4), 4), (replace(QUICK, read_ahead_bytes=1000), 2)]
+)
+def test_what_is_read_ahead_is_bounded_in_records_and_in_bytes(limits: Limits, read: int) -> None:
+    stop = Stop(0)
+    big = [Polled(records(i, value=b"x" * 600)) for i in range(1, 21, 2)]
+    member = member_with(ASSIGNED, *big)
+    left: list[int] = []
+
+    def answers() -> bool:
+        if member.clock.now > 1100:  # long after everything stood still
+            left.append(len(member.script))
+            stop.set()
+        return False
+
+    run(member, limits, LastInFirstOut(room=1, answers=answers), stop)
+    assert 10 - left[0] == read
+    assert member.paused == {TP}
+
+
+def test_a_full_worker_reads_on_only_when_a_fifth_is_free_again() -> None:
+    """Ten may be read ahead: it pauses at ten, and reads on at seven, not at nine."""
+    held: list[tuple[int, bool]] = []
+    member = member_with(ASSIGNED, Polled(records(*range(1, 21, 2))), *[Polled(records(i)) for i in range(21, 40, 2)])
+    looked = 0
+
+    def one_in_five() -> bool:
+        nonlocal looked
+        looked += 1
+        held.append((10 - len(member.messages), bool(member.paused)))
+        return looked % 5 == 0
+
+    run(member, replace(QUICK, read_ahead=10), LastInFirstOut(room=1, answers=one_in_five))
+    first_resumed = next(left for left, paused in held[2:] if not paused)
+    assert held[1] == (10, True)
+    assert first_resumed == 7
+    assert len(ids(member)) == 20
 
 
 def test_records_done_before_a_restart_are_not_done_again() -> None:
@@ -219,150 +227,122 @@ def test_records_done_before_a_restart_are_not_done_again() -> None:
     assert all([before.take(offset) for offset in (1, 2, 3)] + [before.finish(offset) for offset in (2, 3)])
     done_beyond = before.position()
     assert done_beyond.offset == 1
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: done_beyond}), Polled(records(1, 2, 3, 5))], stop)
-    Runner(member, stages(), QUICK).run(stop)
-    assert published_ids(member) == ["0-1", "0-5"]
+    member = member_with(Polled(assigned={TP: done_beyond}), Polled(records(1, 2, 3, 5)))
+    run(member)
+    assert sorted(ids(member)) == ["0-1", "0-5"]
 
 
 def test_a_stage_that_dies_ends_the_loop() -> None:
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(1))], stop)
-    engine = LastInFirstOut()
-
-    def die() -> tuple[Hashable, Answer] | None:
+    def die() -> bool:
         raise RuntimeError("engine thread is dead")
 
-    engine.take = die  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="engine thread"):
-        Runner(member, stages(engine), QUICK).run(stop)
-
-
-def test_it_ends_by_itself_when_nothing_came_for_long_enough() -> None:
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(1, 2))], Stop(8))
-    Runner(member, stages(), QUICK).run(stop, idle_exit_s=0.05)
-    assert published_ids(member) == ["0-1", "0-2"]
+        run(member_with(ASSIGNED, Polled(records(1))), engine=LastInFirstOut(answers=die))
 
 
 def test_trace_context_is_carried_through_and_nothing_else_is() -> None:
-    stop = Stop(drain_s=8)
     trace = b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"
     (plain,) = records(2)
     traced = Record(TP.topic, 0, 6, 0, None, b"x", (("traceparent", trace), ("patient", b"DOE")))
     forged = Record(TP.topic, 0, 10, 0, None, b"x", (("traceparent", b"DOE^JANE"),))
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled((plain, traced, forged))], stop)
-    Runner(member, stages(), QUICK).run(stop)
-    headers = [dict(m.headers) for messages, _ in member.published for m in messages]
+    member = member_with(ASSIGNED, Polled((plain, traced, forged)))
+    run(member)
+    headers = [dict(message.headers) for message in member.messages]
     assert [h.get("traceparent") for h in headers] == [None, trace, None]
     assert all("patient" not in h for h in headers)
 
 
 def test_stat_records_overtake_those_that_are_not_begun() -> None:
-    stop = Stop(drain_s=8)
-    routine = records(*range(1, 40, 2))
-    stat = tuple(replace(record, headers=(("urgent", b""),)) for record in records(41, 43))
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(routine), Polled(stat)], stop)
-    Runner(member, stages(LastInFirstOut(room=1)), replace(QUICK, in_flight=2)).run(stop)
-    order = [dict(m.headers)["ce_id"] for messages, _ in member.published for m in messages]
+    member = member_with(ASSIGNED, Polled(records(*range(1, 40, 2))), Polled(stat(41, 43)))
+    run(member, replace(QUICK, in_flight=2), LastInFirstOut(room=1))
+    order = ids(member)
     assert len(order) == 22
-    assert {order.index(b"0-41"), order.index(b"0-43")} < set(range(8))
+    assert {order.index("0-41"), order.index("0-43")} < set(range(8))
 
 
-def test_one_stat_result_makes_a_transaction_due() -> None:
-    stop = Stop(drain_s=8)
-    (record,) = records(2)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled((replace(record, headers=(("urgent", b""),)),))], stop)
-    began = time.monotonic()
-    Runner(member, stages(), replace(QUICK, publish_wait_s=60)).run(stop, idle_exit_s=0.3)
-    assert published_ids(member) == ["0-2"]
-    assert time.monotonic() - began < 10
+def test_an_order_that_only_the_decoder_sees_to_be_stat_overtakes_in_the_engines_queue() -> None:
+    """All four were begun as routine, and wait for room in the engine."""
+    open_at = 4  # polls from now
+    late = records(7, value=b"an order that is STAT")
+    member = member_with(ASSIGNED, Polled((*records(1, 3, 5), *late)), *idle(open_at))
+    engine = LastInFirstOut(room=1, answers=lambda: len(member.script) < open_at - 2)
+    run(member, engine=engine)
+    assert ids(member).index("0-7") <= 1  # after the one at most that the engine had taken before
+
+
+@pytest.mark.parametrize(("urgent", "published"), [(True, ["0-2"]), (False, [])])
+def test_one_stat_result_makes_a_transaction_due_and_a_routine_one_does_not(urgent: bool, published: list[str]) -> None:
+    stop, seen = Stop(60), list[list[str]]()
+    record = stat(2) if urgent else records(2)
+    member = member_with(ASSIGNED, Polled(record), *idle(3), lambda: seen.append(ids(member)), stop.set)
+    run(member, NEVER_DUE, stop=stop)
+    assert seen == [published]
+    assert ids(member) == ["0-2"], "the stop publishes what there is"
+
+
+@pytest.mark.parametrize(("records_due", "published"), [(2, 2), (3, 0)])
+def test_enough_results_make_a_transaction_due(records_due: int, published: int) -> None:
+    stop, seen = Stop(60), list[int]()
+    member = member_with(ASSIGNED, Polled(records(2, 6)), *idle(3), lambda: seen.append(len(ids(member))), stop.set)
+    run(member, replace(NEVER_DUE, publish_records=records_due), stop=stop)
+    assert seen == [published]
+
+
+@pytest.mark.parametrize(("wait_s", "published"), [(0.019, 1), (0.031, 0)])
+def test_the_age_of_the_oldest_result_makes_a_transaction_due(wait_s: float, published: int) -> None:
+    stop, seen = Stop(60), list[int]()
+    # Busy polls are 0.01 s apart: after two of them the result is 0.02 s old.
+    member = member_with(ASSIGNED, Polled(records(2)), *idle(2), lambda: seen.append(len(ids(member))), stop.set)
+    run(member, replace(NEVER_DUE, publish_wait_s=wait_s), stop=stop)
+    assert seen == [published]
+
+
+def test_a_transaction_holds_no_more_results_than_its_limit_and_the_most_urgent_first() -> None:
+    member = member_with(ASSIGNED, Polled((*records(2, 6, 10), *stat(14))))
+    run(member, replace(NEVER_DUE, transaction_records=2, publish_records=2))
+    assert [len(messages) for messages, _ in member.published] == [2, 2]
+    assert "0-14" in ids(member)[:2]
 
 
 def test_a_stop_leaves_what_is_not_begun_to_the_next() -> None:
-    stop = Stop(drain_s=20)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(1, 100, 2)))], stop)
-    engine = LastInFirstOut(room=1)
-    answered = engine.take
+    stop = Stop(20)
+    member = member_with(ASSIGNED, Polled(records(*range(1, 100, 2))))
 
-    def answer_and_stop() -> tuple[Hashable, Answer] | None:
-        if engine.held:
-            stop.set()
-        return answered()
+    def stop_at_the_first() -> bool:
+        stop.set()
+        return True
 
-    engine.take = answer_and_stop  # type: ignore[method-assign]
-    Runner(member, stages(engine), replace(QUICK, in_flight=4)).run(stop)
-    assert 1 <= len(published_ids(member)) <= 5
+    run(member, replace(QUICK, in_flight=4), LastInFirstOut(room=1, answers=stop_at_the_first), stop)
+    assert 1 <= len(ids(member)) <= 5
     assert member.paused == {TP}
 
 
 def test_a_stop_of_a_replay_finishes_what_was_read() -> None:
     stop = Stop(float("inf"), drain_queue=True)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(1, 100, 2)))], stop)
-    Runner(member, stages(LastInFirstOut(room=1)), replace(QUICK, in_flight=4)).run(stop)
-    assert len(published_ids(member)) == 50
+    member = member_with(ASSIGNED, Polled(records(*range(1, 100, 2))), stop.set)
+    run(member, replace(QUICK, in_flight=4), LastInFirstOut(room=1), stop)
+    assert len(ids(member)) == 50
 
 
 def test_too_many_rejections_end_the_loop_and_are_not_committed() -> None:
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(*range(0, 800, 4)))], stop)
+    member = member_with(ASSIGNED, Polled(records(*range(0, 800, 4))))
     with pytest.raises(TooManyRejections):
-        Runner(member, stages(), replace(QUICK, rejected_share=0.5)).run(stop)
-    assert len(published_ids(member)) < 50
+        run(member, replace(QUICK, rejected_share=0.5))
+    assert len(ids(member)) < 50
 
 
 def test_a_partition_with_more_than_its_share_in_hand_lets_the_others_come() -> None:
-    other = TopicPartition(TP.topic, 1)
-    stop = Stop(drain_s=0)
-    member = ScriptedMember([Polled(assigned={TP: None, other: None}), Polled(records(*range(1, 21, 2)))], stop)
-    engine = LastInFirstOut(room=0)
-    paused_then: list[set[TopicPartition]] = []
-    pause = member.pause
-
-    def noting(partitions: frozenset[TopicPartition]) -> None:
-        pause(partitions)
-        paused_then.append(set(member.paused))
-
-    member.pause = noting  # type: ignore[method-assign]
-    Runner(member, stages(engine), replace(QUICK, read_ahead=20)).run(stop)
-    assert paused_then[0] == {TP}
+    stop = Stop(0)
+    member = member_with(
+        Polled(assigned={TP: None, OTHER: None}), Polled(records(*range(1, 21, 2))), *idle(2), stop.set
+    )
+    run(member, replace(QUICK, read_ahead=20), LastInFirstOut(room=0), stop)
+    assert member.pauses[0] == {TP}
 
 
 def test_partitions_that_come_to_a_full_worker_are_paused_before_they_bring_anything() -> None:
-    other = TopicPartition(TP.topic, 1)
-    stop = Stop(drain_s=0)
-    member = ScriptedMember([Polled(assigned={TP: None}), Polled(records(1, 3, 5, 7))], stop)
-    engine = LastInFirstOut(room=0)
-    poll = member.poll
-    seen: list[tuple[str, set[TopicPartition]]] = []
-
-    def polling(timeout_s: float, max_records: int) -> Polled:
-        if seen == [] and member.paused == {TP}:
-            seen.append(("comes", set(member.paused)))
-            return Polled(assigned={other: None})
-        if len(seen) == 1:
-            seen.append(("next", set(member.paused)))
-        return poll(timeout_s, max_records)
-
-    member.poll = polling  # type: ignore[method-assign]
-    Runner(member, stages(engine), replace(QUICK, read_ahead=4)).run(stop)
-    assert seen == [("comes", {TP}), ("next", {TP, other})]
-
-
-def test_records_in_hand_of_a_partition_that_was_taken_away_are_counted() -> None:
-    before = metrics.VOID_RECORDS._value.get()
-    stop = Stop(drain_s=8)
-    script = [Polled(assigned={TP: None}), Polled(records(1, 3, 5, 7)), Polled(revoked=frozenset({TP}))]
-    member = ScriptedMember(script, stop)
-    Runner(member, stages(LastInFirstOut(room=0)), replace(QUICK, in_flight=2)).run(stop, idle_exit_s=0.2)
-    assert member.published == []
-    assert metrics.VOID_RECORDS._value.get() - before == 2  # in line; the two that were begun never finished
-
-
-def test_a_partition_that_stands_still_ends_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress_watch, "LOOK_EVERY_S", 0.02)
-    stop = Stop(drain_s=8)
-    member = ScriptedMember([Polled(assigned={TP: None})], Stop(8))
-    member.behind = lambda: {TP: 9}  # type: ignore[method-assign]
-    with pytest.raises(Stuck):
-        Runner(member, stages(), replace(QUICK, stuck_s=0.1)).run(stop)
+    stop, seen = Stop(0), list[set[TopicPartition]]()
+    full, comes = Polled(records(1, 3, 5, 7)), Polled(assigned={OTHER: None})
+    member = member_with(ASSIGNED, full, *idle(2), comes, lambda: seen.append(set(member.paused)), stop.set)
+    run(member, replace(QUICK, read_ahead=4), LastInFirstOut(room=0), stop)
+    assert seen == [{TP, OTHER}]

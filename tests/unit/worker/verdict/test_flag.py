@@ -1,5 +1,6 @@
 """A flag needs everything to be right at once."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -56,18 +57,62 @@ def test_any_single_doubt_keeps_it_down(change: dict[str, Any]) -> None:
     assert (silent.priority, silent.expires_at) == ("routine", None)
 
 
-def test_probability_at_the_threshold_counts() -> None:
-    assert flag(assessment=assessment(probability=0.5)).raised
+@pytest.mark.parametrize("threshold", [0.5, 0.35])
+def test_probability_at_the_threshold_counts_and_the_least_below_does_not(threshold: float) -> None:
+    assert flag(assessment=assessment(probability=threshold, threshold=threshold)).raised
+    below = threshold - 1e-9
+    assert not flag(assessment=assessment(probability=below, threshold=threshold)).raised
+    assert flag(assessment=assessment(probability=threshold + 1e-9, threshold=threshold)).raised
+
+
+def test_an_alert_lives_for_a_day_from_the_recording_on() -> None:
+    assert flag().expires_at == SUMMARY.acquired_at + timedelta(hours=24)
 
 
 def test_a_demo_model_says_so_in_the_flag() -> None:
     raised = flag(model=ModelRef(name="m", digest="d", training="demo"))
     assert raised.raised
     assert "DEMO MODEL, not for clinical use" in raised.summary
+    untrained = flag(model=ModelRef(name="m", digest="d", training="untrained"))
+    assert "UNTRAINED MODEL, not for clinical use" in untrained.summary
+    assert "MODEL" not in flag().summary
 
 
-def test_a_stat_order_makes_a_stat_flag() -> None:
-    assert flag(ordered="stat").priority == "stat"
+@pytest.mark.parametrize(("ordered", "priority"), [("stat", "stat"), ("asap", "urgent"), ("routine", "urgent")])
+def test_a_stat_order_makes_a_stat_flag_and_any_other_an_urgent_one(ordered: str, priority: str) -> None:
+    assert flag(ordered=ordered).priority == priority
+
+
+def test_a_stat_order_without_an_alert_is_filed_as_routine() -> None:
+    assert flag(ordered="stat", assessment=assessment(probability=0.1)).priority == "routine"
+
+
+@pytest.mark.parametrize(
+    ("changes", "inverted", "summary"),
+    [
+        ({}, (), "No T-wave inversion: possibly ischemic (P 0.90, threshold 0.50)"),
+        (
+            {"verdict": "non_ischemic", "probability": 0.2},
+            ("V2", "V3"),
+            "T-wave inversion in V2, V3: probably not ischemic (P 0.20, threshold 0.50)",
+        ),
+        (
+            {"verdict": "no_t_wave_inversion", "probability": None},
+            ("III",),
+            "No T-wave inversion in contiguous leads",
+        ),
+        (
+            {"verdict": "indeterminate", "probability": None, "reason": "too_few_beats"},
+            ("V2",),
+            "Indeterminate: too few beats",
+        ),
+    ],
+)
+def test_the_summary_says_the_verdict_in_one_line(
+    changes: dict[str, Any], inverted: tuple[str, ...], summary: str
+) -> None:
+    said = flag(assessment=assessment(**changes), inverted=inverted).summary
+    assert said == f"{summary}. Preliminary, over-read required."
 
 
 def test_the_dedupe_key_is_the_recordings_own_and_shows_no_patient() -> None:
@@ -76,3 +121,24 @@ def test_the_dedupe_key_is_the_recordings_own_and_shows_no_patient() -> None:
     assert flag(assessment=assessment(probability=0.1)).dedupe_key == key
     assert flag(patient=other_patient).dedupe_key != key
     assert PATIENT.id not in key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"patient": PATIENT.model_copy(update={"id": "p2"})},
+        {"patient": PATIENT.model_copy(update={"assigner": "HOSP"})},
+        {"encounter": "e2"},
+        {"encounter": None},
+        {"ecg": SUMMARY.model_copy(update={"acquired_at": SUMMARY.acquired_at + timedelta(microseconds=1)})},
+    ],
+    ids=str,
+)
+def test_the_dedupe_key_tells_patients_encounters_and_times_apart(change: dict[str, Any]) -> None:
+    assert flag(**change).dedupe_key != flag().dedupe_key
+
+
+def test_the_dedupe_key_does_not_confuse_where_one_part_ends() -> None:
+    one = flag(patient=PATIENT.model_copy(update={"id": "12"}), encounter="3")
+    other = flag(patient=PATIENT.model_copy(update={"id": "1"}), encounter="23")
+    assert one.dedupe_key != other.dedupe_key

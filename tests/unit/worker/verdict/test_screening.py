@@ -66,6 +66,31 @@ def test_an_inversion_of_just_a_tenth_counts() -> None:
     assert screen(ECG, measured({"V3": -0.1, "V4": -0.099})).verdict == "no_t_wave_inversion"
 
 
+def test_minus_avr_is_inverted_from_a_tenth_upright_on() -> None:
+    assert screen(ECG, measured({"aVR": 0.1, "II": -0.1})) == Screening(None, "t_wave_inversion")
+    assert screen(ECG, measured({"aVR": 0.099, "II": -0.1})).verdict == "no_t_wave_inversion"
+    assert screen(ECG, measured({"aVR": -0.1, "II": -0.1})).verdict == "no_t_wave_inversion"
+
+
+def test_a_biphasic_avr_does_not_count() -> None:
+    assert screen(ECG, measured({"II": -0.2}, biphasic=("aVR",))).verdict == "no_t_wave_inversion"
+
+
+def test_one_t_wave_that_ends_inverted_counts_beside_an_inverted_one() -> None:
+    assert screen(ECG, measured({"V3": -0.1}, biphasic=("V2",))).verdict is None
+    assert screen(ECG, measured({"V4": -0.1}, biphasic=("V2",))).verdict == "no_t_wave_inversion"
+
+
+@pytest.mark.parametrize("lost", ["I", "II"])
+def test_an_avr_upside_down_has_neighbours_that_can_be_lost(lost: str) -> None:
+    assert screen(ECG, measured({"aVR": 0.2, lost: None})).verdict == "indeterminate"
+    assert screen(ECG, measured({"aVR": -0.2, lost: None})).verdict == "no_t_wave_inversion"
+
+
+def test_an_inversion_that_is_seen_counts_more_than_a_lead_that_is_not() -> None:
+    assert screen(ECG, measured({"V1": None, "V2": -0.2, "V3": -0.2})).verdict is None
+
+
 def test_a_t_wave_that_ends_inverted_counts() -> None:
     assert screen(ECG, measured({}, biphasic=("V2", "V3"))) == Screening(None, "t_wave_inversion")
 
@@ -99,6 +124,21 @@ def test_an_unusable_ecg_is_indeterminate_and_says_why() -> None:
     flag = QualityFlag(lead=None, problem="lead_reversal_suspected", value=-20.0)
     reversed_leads = Measured(measured({}).measurements, Quality(usable=False, flags=(flag,)))
     assert screen(ECG, reversed_leads) == Screening("indeterminate", "lead_reversal_suspected")
+
+
+@pytest.mark.parametrize(
+    ("problems", "reason"),
+    [
+        (("too_few_beats", "lead_reversal_suspected"), "too_few_beats"),
+        (("lead_reversal_suspected",), "lead_reversal_suspected"),
+        ((), "too_few_good_leads"),
+    ],
+)
+def test_an_unusable_recording_gives_the_first_of_its_own_reasons(problems: tuple[str, ...], reason: str) -> None:
+    of_a_lead = QualityFlag(lead="V2", problem="too_few_beats", value=2.0)
+    flags = (of_a_lead, *(QualityFlag(lead=None, problem=problem) for problem in problems))
+    unusable = Measured(measured({"V2": -0.3, "V3": -0.3}).measurements, Quality(usable=False, flags=flags))
+    assert screen(ECG, unusable) == Screening("indeterminate", reason)
 
 
 def test_every_reason_is_published() -> None:

@@ -25,6 +25,7 @@ from tests.support.analytic import (
 )
 from worker.waveform.measure import measure
 
+RATES_HZ = [250, 500, pytest.param(1000, marks=pytest.mark.slow)]
 UNMEASURED = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
 
 
@@ -49,7 +50,7 @@ def test_a_real_ecg_is_measured_as_its_electrocardiograph_did(hz: int) -> None:
     assert {flag.problem for flag in measure(ecg).quality.flags} <= {"time_zone_assumed"}
 
 
-@pytest.mark.parametrize("hz", [250, 500, 1000])
+@pytest.mark.parametrize("hz", RATES_HZ)
 @pytest.mark.parametrize("bpm", [45, 60, 75, 100, 120, 140])
 def test_rate_and_intervals_are_true_at_every_rate(bpm: int, hz: int) -> None:
     its = measure(analytic_ecg(bpm, hz)).measurements
@@ -62,7 +63,7 @@ def test_rate_and_intervals_are_true_at_every_rate(bpm: int, hz: int) -> None:
     assert its.qtc_ms == pytest.approx(qt_ms / np.cbrt(60 / bpm), abs=12)
 
 
-@pytest.mark.parametrize("hz", [250, 500, 1000])
+@pytest.mark.parametrize("hz", RATES_HZ)
 @pytest.mark.parametrize("bpm", [45, 60, 100, 140])
 def test_amplitudes_are_true_in_every_lead(bpm: int, hz: int) -> None:
     leads = measure(analytic_ecg(bpm, hz)).measurements.leads

@@ -8,9 +8,19 @@ from schemas.ecg import LEADS, Ecg
 from schemas.finding import LeadMeasurements, QualityFlag
 from simulator.edits import add_noise, flatten, real_ecg, resample, saturate
 from tests.support.analytic import analytic_ecg, ecg_of, plus
+from worker.waveform.beats import Beats
 from worker.waveform.measure import measure
-from worker.waveform.quality import PROBLEMS
+from worker.waveform.quality import (
+    PROBLEMS,
+    beat_flags,
+    excluded,
+    good_independent,
+    recording_flags,
+    reversal_flag,
+)
+from worker.waveform.spectrum import spectrum
 
+RATES_HZ = [250, 500, pytest.param(1000, marks=pytest.mark.slow)]
 UNMEASURED = LeadMeasurements(t_mv=None, st_mv=None, r_mv=None, s_mv=None, t_symmetry=None)
 LIMB_FOLLOWERS = {"III", "aVR", "aVL", "aVF"}
 
@@ -26,7 +36,7 @@ def measured_leads(ecg: Ecg) -> set[str]:
 
 
 @pytest.mark.parametrize("bpm", [45, 60, 100, 140])
-@pytest.mark.parametrize("hz", [250, 500, 1000])
+@pytest.mark.parametrize("hz", RATES_HZ)
 def test_a_clean_ecg_has_no_flags(bpm: int, hz: int) -> None:
     assert flagged(analytic_ecg(bpm, hz)) == set()
     assert measure(analytic_ecg(bpm, hz)).quality.usable
@@ -164,3 +174,176 @@ def test_a_loud_lead_does_not_disturb_the_others() -> None:
     clean, its = measure(ecg).measurements, measure(loud).measurements
     assert its.heart_rate_bpm == clean.heart_rate_bpm
     assert its.leads["V4"].t_mv == pytest.approx(clean.leads["V4"].t_mv, abs=0.01)
+
+
+def trembling(lead: str, row_uv: NDArray[np.floating], hz: float = 500) -> list[tuple[str, float | None]]:
+    """What the samples of one lead show, beside eleven that show nothing."""
+    samples_uv = np.tile(200 * np.sin(np.arange(row_uv.size)), (12, 1))
+    samples_uv[LEADS.index(lead)] = row_uv
+    flags = recording_flags(ecg_of(samples_uv, hz))
+    assert {flag.lead for flag in flags} <= {lead}
+    return [(flag.problem, flag.value) for flag in flags]
+
+
+@pytest.mark.parametrize(("missing", "flags"), [(250, []), (251, [("missing", 0.05)])])
+def test_padding_is_flagged_from_more_than_a_twentieth_on(missing: int, flags: list[tuple[str, float]]) -> None:
+    row_uv = 200 * np.sin(np.arange(5000))
+    row_uv[:missing] = np.nan
+    assert trembling("V3", row_uv) == flags
+
+
+@pytest.mark.parametrize(("moved_uv", "still"), [(29.9, True), (30.0, False), (30.1, False)])
+def test_a_lead_that_moves_less_than_30_uv_in_two_seconds_is_flat(moved_uv: float, still: bool) -> None:
+    row_uv = 200 * np.sin(np.arange(5000.0))
+    row_uv[2000:3000] = moved_uv * (np.arange(1000) % 2)
+    assert trembling("V3", row_uv) == ([("flat", 0.2)] if still else [])
+
+
+def test_less_than_two_still_seconds_are_not_flat() -> None:
+    row_uv = 200 * np.sin(np.arange(5000.0))
+    row_uv[2001:3000] = 0
+    assert trembling("V3", row_uv) == []
+
+
+def test_a_window_with_padding_is_not_still() -> None:
+    row_uv = 200 * np.sin(np.arange(5000.0))
+    row_uv[2000:3000] = 0
+    row_uv[2500] = np.nan
+    assert trembling("V3", row_uv) == []
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize(
+    ("level_uv", "samples", "cut"),
+    [
+        (300.0, 20, True), (300.0, 19, False), (300.0, 21, True),
+        (101.0, 20, True), (100.0, 20, False), (99.0, 20, False),
+    ],
+)  # fmt: skip
+def test_a_plateau_of_40_ms_more_than_100_uv_from_the_median_is_a_rail(
+    level_uv: float, samples: int, cut: bool, sign: int
+) -> None:
+    row_uv = np.where(np.arange(5000) % 2, 40.0, -40.0)
+    row_uv[:101] = 0  # an odd number of zeros in the middle: the median is 0
+    row_uv[900:902] = 40.0, -40.0
+    row_uv[1000 : 1000 + samples] = level_uv
+    row_uv[1000 + samples] = row_uv[999] = 0.8 * level_uv
+    row_uv[0] = 0
+    assert np.median(row_uv) == 0
+    expected = [("saturated", sign * level_uv / 1000)] if cut else []
+    assert trembling("V3", sign * row_uv) == expected
+
+
+@pytest.mark.parametrize(
+    ("times", "samples", "edge_uv", "hz", "cut"),
+    [
+        (3, 3, 45.0, 500.0, True),
+        (2, 3, 45.0, 500.0, False),
+        (3, 2, 45.0, 500.0, False),
+        (3, 3, 40.0, 500.0, False),  # 20 uV in a millisecond is what a natural summit reaches
+        (3, 3, 40.5, 500.0, True),
+        (3, 6, 25.0, 1000.0, True),
+        (3, 5, 25.0, 1000.0, False),
+        (3, 3, 90.0, 250.0, True),
+        (3, 2, 90.0, 250.0, False),
+    ],
+)
+def test_three_summits_cut_for_6_ms_at_full_speed_are_a_rail(
+    times: int, samples: int, edge_uv: float, hz: float, cut: bool
+) -> None:
+    row_uv = 40 * np.sin(np.arange(round(10 * hz)) * 10 / hz)
+    for beat_no in range(times):
+        at = 200 + beat_no * 400
+        row_uv[at - 40 : at] = np.linspace(0, 300 - edge_uv, 40)
+        row_uv[at : at + samples] = 300
+        row_uv[at + samples : at + samples + 40] = np.linspace(300 - edge_uv, 0, 40)
+    flags = trembling("V3", row_uv, hz)
+    assert [problem for problem, _ in flags] == (["saturated"] if cut else [])
+    assert [value for _, value in flags] == pytest.approx([0.3] if cut else [], abs=0.03)
+
+
+def deviating(lead: str, by_mv: float, *, qrs_mv: float = 1.0, torn: int = 0, wander_mv: float = 0.0) -> list[str]:
+    """What four beats show of a lead in which two lie above the median beat and two as far below."""
+    rows = np.zeros((12, 525), np.float32)
+    rows[:, 160:190] = 1.0
+    rows[LEADS.index(lead), 160:190] = qrs_mv
+    windows = np.repeat(rows[:, None], 4, axis=1)
+    windows[LEADS.index(lead)] += np.array([by_mv, by_mv, -by_mv, -by_mv], np.float32)[:, None]
+    windows[LEADS.index(lead), :torn] = np.nan
+    samples_uv = np.zeros((12, 6000), np.float32)
+    samples_uv[LEADS.index(lead)] = 500 * wander_mv * np.cos(2 * np.pi * 0.25 * np.arange(6000) / 500)
+    beats = Beats(windows, rows, 175, 1.0, 4)
+    flags = beat_flags(ecg_of(samples_uv, 500), beats, spectrum(samples_uv, 500), frozenset())
+    return [flag.problem for flag in flags if flag.lead == lead]
+
+
+# With four beats, half above and half below: 1.4826 * deviation / sqrt(3 / 4) is the RMS that is held against 0.1 mV.
+LIMIT_MV = 0.1 * np.sqrt(3 / 4) / 1.4826
+
+
+@pytest.mark.parametrize(("by_mv", "noisy"), [(0.999 * LIMIT_MV, False), (1.001 * LIMIT_MV, True)])
+def test_noise_is_flagged_beyond_a_tenth_of_a_millivolt(by_mv: float, noisy: bool) -> None:
+    assert deviating("V3", by_mv) == (["noisy"] if noisy else [])
+
+
+@pytest.mark.parametrize(("qrs_mv", "problems"), [(0.0299, ["no_qrs"]), (0.03, []), (0.0301, [])])
+def test_an_independent_lead_without_three_hundredths_of_a_qrs_is_on_no_patient(
+    qrs_mv: float, problems: list[str]
+) -> None:
+    assert deviating("V3", 0.0, qrs_mv=qrs_mv) == problems
+    assert deviating("aVL", 0.0, qrs_mv=qrs_mv) == []
+
+
+@pytest.mark.parametrize(("torn", "problems"), [(1, []), (2, ["too_few_beats"]), (4, ["too_few_beats"])])
+def test_a_lead_needs_three_whole_beats(torn: int, problems: list[str]) -> None:
+    assert deviating("V3", 0.0, torn=torn) == problems
+
+
+@pytest.mark.parametrize(("wander_mv", "problems"), [(0.49, []), (0.51, ["baseline_wander"])])
+def test_wander_is_flagged_beyond_half_a_millivolt_and_excludes_nothing(wander_mv: float, problems: list[str]) -> None:
+    assert deviating("V3", 0.0, wander_mv=wander_mv) == problems
+    assert not excluded([QualityFlag(lead="V3", problem="baseline_wander")])
+
+
+def test_a_lead_that_was_flagged_before_is_not_judged_again() -> None:
+    rows = np.zeros((12, 525), np.float32)
+    samples_uv = np.zeros((12, 5000), np.float32)
+    beats = Beats(np.repeat(rows[:, None], 4, axis=1), rows, 175, 1.0, 4)
+    flags = beat_flags(ecg_of(samples_uv, 500), beats, spectrum(samples_uv, 500), frozenset({"V3"}))
+    assert {flag.lead for flag in flags if flag.problem == "no_qrs"} == {"I", "II", "V1", "V2", "V4", "V5", "V6"}
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_only_what_hides_the_heart_excludes_a_lead(problem: str) -> None:
+    takes_away = problem not in ("missing", "baseline_wander", "lead_reversal_suspected")
+    flags = [QualityFlag(lead="V2", problem=problem), QualityFlag(lead=None, problem=problem)]
+    assert excluded(flags) == ({"V2"} if takes_away else set())
+
+
+def test_only_leads_that_are_recorded_count_as_independent() -> None:
+    good = good_independent(analytic_ecg(), frozenset({"II", "V6", "III"}))
+    assert [lead for lead, is_good in zip(LEADS, good, strict=True) if is_good] == ["I", "V1", "V2", "V3", "V4", "V5"]
+
+
+@pytest.mark.parametrize(
+    ("net_i", "net_avr", "net_v6", "p_i_mv", "suspected"),
+    [
+        (-20.0, 10.0, 30.0, -0.1, True),
+        (-0.1, 0.1, 0.1, -0.031, True),
+        (0.0, 10.0, 30.0, -0.1, False),
+        (-20.0, 0.0, 30.0, -0.1, False),
+        (-20.0, 10.0, 0.0, -0.1, False),
+        (-20.0, 10.0, 30.0, -0.03, False),
+        (-20.0, 10.0, 30.0, -0.029, False),
+        (-20.0, 10.0, 30.0, None, False),
+        (float("nan"), 10.0, 30.0, -0.1, False),
+        (-20.0, float("nan"), 30.0, -0.1, False),
+        (-20.0, 10.0, float("nan"), -0.1, False),
+    ],
+)
+def test_exchanged_arms_need_every_one_of_their_signs(
+    net_i: float, net_avr: float, net_v6: float, p_i_mv: float | None, suspected: bool
+) -> None:
+    flags = reversal_flag(net_i, net_avr, net_v6, p_i_mv)
+    expected = [QualityFlag(lead=None, problem="lead_reversal_suspected", value=round(net_i, 1))] if suspected else []
+    assert flags == expected

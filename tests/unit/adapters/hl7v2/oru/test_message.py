@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.hl7v2.oru.message import Route, build_oru, control_id
@@ -192,8 +192,23 @@ def with_text_everywhere(text: str) -> Finding:
     )
 
 
-@given(st.text() | st.lists(st.sampled_from(NASTY)).map("".join))
+TEXTS = st.text() | st.lists(st.sampled_from(NASTY)).map("".join)
+
+
+@given(TEXTS)
+@settings(max_examples=25)
 def test_no_text_can_change_the_structure_of_a_message(text: str) -> None:
+    assert_structure_is_kept(text)
+
+
+@pytest.mark.slow
+@given(TEXTS)
+@settings(max_examples=300)
+def test_none_of_many_texts_can(text: str) -> None:
+    assert_structure_is_kept(text)
+
+
+def assert_structure_is_kept(text: str) -> None:
     finding = with_text_everywhere(text)
     built = build_oru(finding, Route(text, text, text))
     assert not set(built) & (set(range(0x20)) - {0x0D} | {0x7F})

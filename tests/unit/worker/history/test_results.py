@@ -1,0 +1,55 @@
+"""Published results, read back."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from adapters.log import Log, LogError, Message, Record, TopicPartition
+from adapters.open_log import open_log
+from tests.support import results
+from worker.history.interval import Coordinates
+from worker.history.results import Result, UnknownResult, parse, read_results, source_of
+
+RECORD = Record("ecg.inbound", 2, 7, 0, None, b"x")
+TOPICS = ("ecg.findings", "ecg.rejections")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Log]:
+    with closing(open_log(f"sqlite://{tmp_path}/log.db")) as opened:
+        opened.create_topics(dict.fromkeys(TOPICS, 1))
+        yield opened
+
+
+@pytest.mark.parametrize("result", [results.finding(RECORD), results.rejection(RECORD)])
+def test_a_result_comes_back_as_what_it_was(result: Result) -> None:
+    assert parse(result.to_json()) == result
+    assert source_of(result) == Coordinates(TopicPartition("ecg.inbound", 2), 7)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{}", b"[]", b"null", b"\xff", b"DOE^JANE", b'{"schema": "ecg-finding/9"}', b'{"schema": ["ecg-finding/1"]}',
+     b'{"schema": "ecg-finding/1", "patient": {"id": "DOE^JANE"}}', b"[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_result_is_refused_without_a_word_of_it(value: bytes) -> None:
+    with pytest.raises(UnknownResult) as refused:
+        parse(value)
+    assert "DOE" not in str(refused.value)
+    assert refused.value.__cause__ is None
+
+
+def test_all_topics_are_read_from_first_to_last(log: Log) -> None:
+    log.append([Message(TOPICS[1], None, results.rejection(RECORD).to_json())])
+    log.append([Message(TOPICS[0], None, results.finding(RECORD).to_json())] * 2)
+    read = [(record.topic, record.offset, type(result).__name__) for record, result in read_results(log, TOPICS)]
+    assert read == [(TOPICS[0], 0, "Finding"), (TOPICS[0], 1, "Finding"), (TOPICS[1], 0, "Rejection")]
+
+
+def test_one_that_cannot_be_read_is_named_by_its_coordinates_and_not_by_its_content(log: Log) -> None:
+    log.append([Message(TOPICS[0], None, b"DOE^JANE")])
+    with pytest.raises(LogError, match=r"ecg\.findings/0/0 is no finding") as refused:
+        list(read_results(log, TOPICS))
+    assert "DOE" not in str(refused.value)
