@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.log import Log, TopicPartition
+from adapters.log import Log, Position, Record, TopicPartition
 from cli import options, output
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
@@ -43,29 +43,35 @@ def list_(
     end: To = None,
     count: Annotated[bool, typer.Option("--count", help="one line a code, with how many there are")] = False,
     log: options.LogUrl = None,
+    group: options.Group = None,
     config: options.Config = None,
 ) -> None:
-    """Print each committed rejection as one JSON line, first to last in each partition.
+    """Print each committed rejection as one JSON line: the open ones first, then those redriven or given up.
+
+    "open" says which it is, as the group that remembers it (GROUP-redrive) has it. Of each kind, first to last in each
+    partition.
 
     Example: ecg-worker rejections list --reason payload.unknown_format --from 2026-03-03T00:00:00Z
     """
-    settings = Settings.load(log=log, config=config)
+    settings = Settings.load(log=log, group=group, config=config)
     wanted = _reasons(reason)
-    counts = Counter[str]()
+    counts, open_counts = Counter[str](), Counter[str]()
     unreadable = 0
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.rejections_topic)
-        for place, value in _published(opened, _ranges(opened, settings.rejections_topic, start, end)):
+        ranges = _ranges(opened, settings.rejections_topic, start, end)
+        for is_open, place, value in _open_first(opened, f"{settings.group}-redrive", ranges):
             if value is None:
                 unreadable += 1
                 output.notify(f"{_name(place)} is no rejection")
             elif not wanted or value["reason"] in wanted:
                 counts[value["reason"]] += 1
+                open_counts[value["reason"]] += is_open
                 if not count:
-                    output.emit_json(value)
+                    output.emit_json({"open": is_open, **value})
     if count:
-        for code, number in counts.most_common():
-            output.emit_json({"reason": code, "count": number})
+        for code in sorted(counts, key=lambda code: (-open_counts[code], -counts[code], code)):
+            output.emit_json({"reason": code, "count": counts[code], "open": open_counts[code]})
     raise typer.Exit(int(unreadable > 0))
 
 
@@ -143,20 +149,36 @@ def _ranges(log: Log, topic: str, start: str | None, end: str | None) -> dict[To
     return dict(interval.ranges)
 
 
-def _published(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[tuple[RecordRef, dict[str, Any] | None]]:
-    """Each record's place and value; None for a value that is no rejection."""
-    for record in log.read(ranges):
-        try:
-            value = json.loads(record.value)
-        except ValueError:
-            value = None
-        is_one = (
-            isinstance(value, dict)
-            and value.get("schema") == "ecg-rejection/1"
-            and isinstance(value.get("reason"), str)
-        )
-        place = RecordRef(topic=record.topic, partition=record.partition, offset=record.offset)
-        yield place, value if is_one else None
+def _open_first(
+    log: Log, group: str, ranges: dict[TopicPartition, range]
+) -> Iterator[tuple[bool, RecordRef, dict[str, Any] | None]]:
+    """What `_published` gives, with whether it is open. Read twice, so that nothing is held in memory.
+
+    The group's positions are asked for once: what is settled meanwhile is neither printed twice nor left out.
+    """
+    from worker.stream.ledger import PartitionLedger
+
+    positions = {partition: log.committed(group, partition) or Position(0) for partition in ranges}
+    for wanted in (True, False):
+        ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
+        for record in log.read(ranges):
+            place = record.topic_partition
+            is_open = record.offset >= positions[place].offset and ledgers[place].take(record.offset)
+            if is_open is wanted:
+                yield is_open, *_published(record)
+
+
+def _published(record: Record) -> tuple[RecordRef, dict[str, Any] | None]:
+    """The record's place and value; None for a value that is no rejection."""
+    try:
+        value = json.loads(record.value)
+    except ValueError:
+        value = None
+    is_one = (
+        isinstance(value, dict) and value.get("schema") == "ecg-rejection/1" and isinstance(value.get("reason"), str)
+    )
+    place = RecordRef(topic=record.topic, partition=record.partition, offset=record.offset)
+    return place, value if is_one else None
 
 
 def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str, Any]:
