@@ -41,6 +41,7 @@ app.command()(simulate.simulate)
 def main() -> None:
     """Run a command; expected failures end with one plain line on stderr instead of a traceback."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logs.silence_teardown()
     logs.configure("WARNING")  # `run` and `deliver`, whose users read logs, say more
     try:
         app()

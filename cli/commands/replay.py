@@ -72,8 +72,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
     from worker.stream.stop import Stop
 
     assert settings.model is not None
-    with output.stderr.status("loading the model"):
-        engine = load_engine(settings, settings.model)
+    engine = load_engine(settings, settings.model)
     ended = Stop(float("inf"), drain_queue=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip

@@ -33,6 +33,7 @@ app.command()(judge.calibrate)
 def main() -> None:
     """Run a command; expected failures end with one plain line on stderr instead of a traceback."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logs.silence_teardown()
     logs.configure("WARNING")
     try:
         app()

@@ -5,19 +5,23 @@ exception is named by its type and its frames, never by its text, and a library'
 arguments.
 """
 
+import atexit
 import logging
+import os
 import sys
 import traceback
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 import structlog
 
 # Every field that may be logged. None of them can hold anything of a patient's.
 ALLOWED_FIELDS: Final = frozenset({
-    "assigned", "attempt", "bytes", "commit_ms", "count", "deadline_s", "digest", "error_type", "event", "findings",
-    "frames", "group", "in_flight", "level", "library", "log", "member", "model", "offset", "partition", "port",
-    "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic", "training", "version",
+    "assigned", "attempt", "bytes", "commit_ms", "count", "deadline_s", "digest", "elapsed_s", "error_type", "event",
+    "findings", "frames", "group", "in_flight", "level", "library", "log", "member", "model", "offset", "partition",
+    "port", "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic", "training",
+    "version",
 })  # fmt: skip
 
 # Libraries that warn about what is in their users' data, or about themselves.
@@ -56,6 +60,24 @@ def configure(level: str = "INFO") -> None:
     root.setLevel(level)
     for library in CHATTY:
         logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def silence_teardown() -> None:
+    """Let nothing be written to stderr once this process has ended its work and only takes itself apart.
+
+    triton, which torch and transformers import if it is installed, has C++ bindings (nanobind) that list at that
+    moment, in about 30 lines, what they did not free. The list cannot be turned off, is about nothing of ours, and is
+    no JSON. What the program has to say it has said by then. Call this early: what is registered first runs last.
+    """
+    atexit.register(_to_nowhere, 2)
+
+
+def _to_nowhere(descriptor: int) -> None:
+    with suppress(ValueError):  # closed already
+        sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def get_logger() -> Any:  # structlog's bound loggers are typed by what they wrap, which is only known at run time
