@@ -9,7 +9,7 @@ import sys
 import typer
 
 from adapters.log import LogError
-from cli import output
+from cli import options, output
 from cli.commands import check, deliver, demo, export_vision, files, rejections, replay, run, simulate, topics
 from cli.settings import SettingsError
 from worker.model.errors import BundleError, EngineError
@@ -19,10 +19,17 @@ app = typer.Typer(
     name="ecg-worker",
     help="Reads 12-lead ECGs from a log, asks ECG-R1 whether a T-wave inversion is ischemic, and publishes findings.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # plain words: nothing in a help text becomes an emoji, and an example can be copied
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
+
+
+@app.callback()
+def _common(version: options.Version = False) -> None:
+    """What every command shares."""
+
+
 app.command()(demo.demo)
 app.command()(run.run)
 app.command()(files.explain)

@@ -109,6 +109,7 @@ def render(
         chosen = make_layout(layout, speed_mm_per_s=speed, gain_mm_per_mv=gain)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    output.try_file(out, "--out")
     try:
         ecg = decoder(settings)(file.read_bytes())
     except Rejected as rejected:

@@ -41,7 +41,9 @@ def replay(
     Example: ecg-worker replay --from 2026-03-03T00:00:00Z --to 2026-03-04T00:00:00Z --model /models/ecg-r1
     """
     settings = Settings.load(log=log, model=model, config=config)
-    compared = replayed_and_compared(settings, options.parse_bound(start), options.parse_bound(end), report)
+    bounds = options.parse_bound(start), options.parse_bound(end)
+    output.try_file(report, "--report")
+    compared = replayed_and_compared(settings, *bounds, report)
     raise typer.Exit(int(not compared.all_same))
 
 

@@ -8,10 +8,8 @@ import sys
 
 import typer
 
-from cli import output
+from cli import options, output
 from cli.training import judge, learn
-from training.data.recorded import DataError
-from training.methods.run_directory import RunError
 from worker.model.errors import BundleError, EngineError
 from worker.operations import logs
 
@@ -19,10 +17,17 @@ app = typer.Typer(
     name="ecg-train",
     help="Trains ECG-R1 on ECG pictures (SFT, GRPO), evaluates it with intervals, calibrates it.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # plain words: nothing in a help text becomes an emoji, and an example can be copied
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
+
+
+@app.callback()
+def _common(version: options.Version = False) -> None:
+    """What every command shares."""
+
+
 app.command()(learn.pretrain)
 app.command()(learn.sft)
 app.command()(learn.grpo)
@@ -37,7 +42,12 @@ def main() -> None:
     logs.configure("WARNING")
     try:
         app()
-    except (BundleError, EngineError, DataError, RunError) as error:
+    except Exception as error:
+        from training.data.recorded import DataError
+        from training.methods.run_directory import RunError  # both load torch, for which --help must not wait
+
+        if not isinstance(error, BundleError | EngineError | DataError | RunError):
+            raise
         output.notify(f"ecg-train: {error}")
         sys.exit(1)
 
