@@ -4,6 +4,7 @@ Every format is sniffed by what it must contain, never by a name or a header tha
 `Rejected` with a code; no exception leaves here with a field's value in its text.
 """
 
+from pathlib import Path
 from typing import Final
 
 from adapters.dicom.decode import decode_dicom, looks_like_dicom
@@ -16,6 +17,8 @@ from schemas.ecg import Ecg, Priority
 from schemas.rejection import Reason, Rejected
 
 PRIORITY_HEADER: Final = "ecg-priority"
+# Both formats show themselves in their first bytes: DICOM behind a preamble of 128, HL7 behind framing.
+_OPENING_BYTES: Final = 256
 _STATED: Final[dict[bytes, Priority]] = {b"STAT": "stat", b"ASAP": "asap", b"ROUTINE": "routine"}
 
 
@@ -33,6 +36,13 @@ def decode(payload: bytes, site: SiteDefaults) -> Ecg:
         failure = type(error).__name__
     # Raised here, not in the handler: the error itself, whose text may hold a field's value, must not travel along.
     raise Rejected(Reason.INTERNAL, failure)
+
+
+def looks_like_ecg_file(path: Path) -> bool:
+    """Whether a file begins like a format that `decode` reads, whatever its name. Raises OSError."""
+    with path.open("rb") as file:
+        opening = file.read(_OPENING_BYTES)
+    return looks_like_dicom(opening) or looks_like_hl7v2(opening)
 
 
 def peek_priority(value: bytes, headers: Headers) -> Priority:

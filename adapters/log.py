@@ -65,6 +65,15 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class CreatedTopic:
+    """A topic that was made just now. `replicas` is None if the log chose how many and did not say."""
+
+    name: str
+    partitions: int
+    replicas: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """A group's place in a partition: the next offset to process, and a note of the group's own (at most 4 KB)."""
 
@@ -166,8 +175,11 @@ class Publisher(Protocol):
 class Log(Protocol):
     """A connection to a log."""
 
-    def create_topics(self, partitions: Mapping[str, int]) -> None:
-        """Create the topics that do not exist yet, with this many partitions each."""
+    def create_topics(self, partitions: Mapping[str, int], replicas: int | None = None) -> tuple[CreatedTopic, ...]:
+        """Create the topics that do not exist yet, with this many partitions each; return those.
+
+        `replicas` is how many copies the log keeps of each; without it the log chooses. Raises LogError if it cannot.
+        """
         ...
 
     def append(self, messages: Sequence[Message]) -> tuple[tuple[TopicPartition, int], ...]:

@@ -5,17 +5,24 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2
 
 import typer
 
-from cli import failure
+from cli import failure, options
 from cli.commands import check, deliver, demo, export_vision, files, rejections, replay, run, settings, simulate, topics
 
 app = typer.Typer(
     name="ecg-worker",
     help="Reads 12-lead ECGs from a log, asks ECG-R1 whether a T-wave inversion is ischemic, and publishes findings.",
     no_args_is_help=True,
-    add_completion=False,
+    rich_markup_mode=None,  # plain words: nothing in a help text becomes an emoji, and an example can be copied
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
+
+
+@app.callback()
+def _common(version: options.Version = False) -> None:
+    """What every command shares."""
+
+
 app.command()(demo.demo)
 app.command()(failure.service(run.run))
 app.command()(files.explain)

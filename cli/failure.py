@@ -41,6 +41,7 @@ CHATTY: Final = {
 def run_command(program: str, app: Callable[[], object]) -> None:
     """Run the command line; leave with its exit code."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logs.silence_teardown()
     logs.configure("WARNING", CHATTY)  # services say more
     try:
         app()

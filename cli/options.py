@@ -28,7 +28,23 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="TOML", envvar="ECG_CONFIG", help="settings file", exists=True, dir_okay=False),
 ]
-Files = Annotated[list[Path], typer.Argument(metavar="FILE...", exists=True, dir_okay=False, readable=True)]
+Files = Annotated[
+    list[Path], typer.Argument(metavar="PATH...", exists=True, help="ECG files; of a folder, the ECG files in it")
+]
+
+
+def show_version(asked: bool) -> None:
+    """Print the version and end, if that is what was asked for."""
+    if asked:
+        from importlib.metadata import version  # not from worker.provenance, which needs the waveform's libraries
+
+        typer.echo(f"ecg-r1-worker {version('ecg-r1-worker')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=show_version, is_eager=True, help="print the version and exit")
+]
 
 
 def parse_bound(stated: str) -> "Bound":

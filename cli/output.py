@@ -1,10 +1,15 @@
 """How commands talk: results as JSON lines on stdout, words and progress on stderr."""
 
+import errno
 import json
+import os
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
+import typer
 from rich.console import Console
 from rich.progress import track as _track
 
@@ -35,6 +40,35 @@ def emit_json(value: dict[str, Any]) -> None:
 def notify(message: str) -> None:
     """Say something to the person at the terminal."""
     stderr.print(message, markup=False, soft_wrap=True)
+
+
+def try_folder(folder: Path, option: str) -> None:
+    """Make the folder if it is missing, and write into it: what cannot be kept is known before the work is done.
+
+    Raises typer.BadParameter, which is wrong use, with the path and the cause.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write to {folder}: {_cause(error)}", param_hint=option) from None
+
+
+def try_file(file: Path, option: str) -> None:
+    """Like `try_folder`, for one file; what it holds is left as it is."""
+    try_folder(file.parent, option)
+    try:
+        if file.exists():
+            file.open("ab").close()
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write to {file}: {_cause(error)}", param_hint=option) from None
+
+
+def _cause(error: OSError) -> str:
+    return error.strerror or type(error).__name__
 
 
 def track(items: Sequence[Item], doing: str) -> Iterable[Item]:

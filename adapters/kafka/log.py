@@ -26,7 +26,17 @@ from adapters.kafka.client import Rights, connect, connect_first, request, trans
 from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, to_kafka
 from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
 from adapters.kafka.producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
-from adapters.log import LogError, LogUnavailable, Message, Position, Record, TopicPartition, check_messages, no_topic
+from adapters.log import (
+    CreatedTopic,
+    LogError,
+    LogUnavailable,
+    Message,
+    Position,
+    Record,
+    TopicPartition,
+    check_messages,
+    no_topic,
+)
 
 ANSWER_LIMIT_S: Final = 30.0  # for a question about topics, offsets or positions, with the library's own retries
 APPEND_LIMIT_S: Final = 60.0
@@ -47,19 +57,19 @@ class KafkaLog:
         with translate_errors("connecting"):
             self._admin = connect_first(KafkaAdminClient, self._settings())
 
-    def create_topics(self, partitions: Mapping[str, int]) -> None:
+    def create_topics(self, partitions: Mapping[str, int], replicas: int | None = None) -> tuple[CreatedTopic, ...]:
         """Create the topics that do not exist yet, open to records as large as this log takes."""
         wanted = {
             topic: {
                 "num_partitions": count,
-                "replication_factor": -1,  # the cluster's own default
+                "replication_factor": -1 if replicas is None else replicas,  # -1: the cluster's own default
                 "configs": {"max.message.bytes": str(MAX_RECORD_BYTES)},  # Kafka's default is 1 MiB
             }
             for topic, count in partitions.items()
             if not self._partition_count(topic)
         }
         if not wanted:
-            return
+            return ()
         rights = {TopicAuthorizationFailedError: f"Create on topic {', '.join(wanted)}"}
         with self._requesting("creating topics", rights) as deadline:
             answer = request(deadline, lambda: self._admin.create_topics(wanted, raise_errors=False))
@@ -70,6 +80,7 @@ class KafkaLog:
                 if error not in (NoError, TopicAlreadyExistsError):
                     raise LogError(f"creating topic {topic['name']}: {error.__name__}")
             request(deadline, lambda: self._admin.wait_for_topics(list(wanted)))
+        return tuple(_created(topic) for topic in answer["topics"] if for_code(topic["error_code"]) is NoError)
 
     def append(self, messages: Sequence[Message]) -> tuple[tuple[TopicPartition, int], ...]:
         """Write messages, acknowledged by all replicas. LogUnavailable leaves open which of them were written."""
@@ -208,6 +219,12 @@ def _consumer(settings: dict[str, Any]) -> Iterator[Any]:
 def _close(client: Any, deadline: Deadline) -> None:
     with suppress(KafkaError, TimeoutError):  # the process gives the sockets back in the end
         call_with_deadline(deadline, "kafka-close", client.close)
+
+
+def _created(topic: Mapping[str, Any]) -> CreatedTopic:
+    """What the brokers say of a topic that they made; those before 2.4 do not say how many replicas it has."""
+    replicas = topic.get("replication_factor", -1)
+    return CreatedTopic(topic["name"], topic["num_partitions"], replicas if replicas > 0 else None)
 
 
 def _append(producer: Any, messages: Sequence[Message], deadline: Deadline) -> tuple[tuple[TopicPartition, int], ...]:

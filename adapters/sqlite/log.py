@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from adapters.log import LogError, Message, Position, Record, TopicPartition, check_messages
+from adapters.log import CreatedTopic, LogError, Message, Position, Record, TopicPartition, check_messages
 from adapters.sqlite import groups, records
 from adapters.sqlite.database import connect, create, publishing, transaction, translate_errors
 from adapters.sqlite.member import SqliteMember
@@ -26,8 +26,11 @@ class SqliteLog:
         self._connection = connect(path)
         self._lock = threading.Lock()
 
-    def create_topics(self, partitions: Mapping[str, int]) -> None:
+    def create_topics(self, partitions: Mapping[str, int], replicas: int | None = None) -> tuple[CreatedTopic, ...]:
         """Create the topics that do not exist yet."""
+        if replicas not in (None, 1):
+            raise LogError("an embedded log is one file: it keeps 1 replica of a topic")
+        created: list[CreatedTopic] = []
         with self._lock, transaction(self._connection):
             for topic, count in partitions.items():
                 if count < 1:
@@ -39,6 +42,8 @@ class SqliteLog:
                     self._connection.executemany(
                         "INSERT INTO partitions (topic, partition) VALUES (?, ?)", [(topic, p) for p in range(count)]
                     )
+                    created.append(CreatedTopic(topic, count, replicas=1))
+        return tuple(created)
 
     def append(self, messages: Sequence[Message]) -> tuple[tuple[TopicPartition, int], ...]:
         """Write messages, all or none of them."""

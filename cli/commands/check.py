@@ -12,7 +12,14 @@ from adapters.kafka.member import transactional_id
 from adapters.log import Log, LogError
 from cli import options, output
 from cli.settings import Settings, SettingsError
-from cli.wiring.log import open_configured_inspection, open_configured_log, require_topics, service_topics, topics
+from cli.wiring.log import (
+    PARTITIONS,
+    create_missing_topics,
+    open_configured_inspection,
+    open_configured_log,
+    require_topics,
+    service_topics,
+)
 from cli.wiring.model import identify_model, load_configured_engine
 from schemas.errors import WorkerError
 
@@ -24,6 +31,12 @@ def check(
     create_topics: Annotated[
         bool, typer.Option("--create-topics", help="create missing topics, those of other commands too")
     ] = False,
+    partitions: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help=f"of each topic that is created; default: {PARTITIONS}")
+    ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="of each topic that is created; default: as the broker says")
+    ] = None,
     config: options.Config = None,
 ) -> None:
     """Check settings, log, topics, model and execution provider; exit 0 only if `run` would work.
@@ -32,11 +45,14 @@ def check(
 
     Example: ecg-worker check --log kafka://broker:9092 --model /models/ecg-r1
     """
+    if not create_topics and (partitions or replicas):
+        raise typer.BadParameter("is for --create-topics", param_hint="--partitions" if partitions else "--replicas")
     settings = Settings.load(log=log, model=model, group=group, config=config, strict=True)
     output.emit_json(settings.shown())
+    creating = functools.partial(_create_topics, settings, partitions, replicas) if create_topics else None
     passed = [
         _report("checksums", _check_checksums),
-        _report_on_log(settings, create_topics),
+        _report_on_log(settings, creating),
         _report("model", functools.partial(_check_model, settings)),
     ]
     raise typer.Exit(int(not all(passed)))
@@ -51,8 +67,12 @@ def _report(name: str, examine: Callable[[], str]) -> bool:
     return True
 
 
-def _report_on_log(settings: Settings, create_topics: bool) -> bool:
+def _report_on_log(settings: Settings, creating: Callable[[], str] | None) -> bool:
     """The checks that need the log; one that cannot be opened is said once."""
+    # First, because an embedded log is opened with its topics.
+    if creating is not None and not _report("topics", creating):
+        output.notify("skip  log, rights, transactions: the topics could not be created")
+        return False
     with ExitStack() as parts:
         try:
             log = parts.enter_context(open_configured_log(settings))
@@ -61,7 +81,7 @@ def _report_on_log(settings: Settings, create_topics: bool) -> bool:
             output.notify("skip  rights, transactions: the log cannot be reached")
             return False
         checks: dict[str, Callable[[], str]] = {
-            "log": functools.partial(_check_log, log, settings, create_topics),
+            "log": functools.partial(_check_log, log, settings),
             "rights": functools.partial(_check_rights, settings),
             "transactions": functools.partial(_check_transactions, settings),
         }
@@ -75,9 +95,16 @@ def _check_checksums() -> str:
     return "crc32c is compiled"
 
 
-def _check_log(log: Log, settings: Settings, create_topics: bool) -> str:
-    if create_topics:
-        log.create_topics(topics(settings))
+def _create_topics(settings: Settings, partitions: int | None, replicas: int | None) -> str:
+    created, there = create_missing_topics(settings, partitions or PARTITIONS, replicas)
+    made = ", ".join(
+        f"{topic.name} (partitions {topic.partitions}, replicas {topic.replicas or 'as the broker says'})"
+        for topic in created
+    )
+    return f"created {made or 'none'}; there already: {', '.join(there) or 'none'}"
+
+
+def _check_log(log: Log, settings: Settings) -> str:
     require_topics(log, *service_topics(settings))
     return ", ".join(f"{topic} {_extent(log, topic)}" for topic in service_topics(settings))
 

@@ -76,7 +76,8 @@ def demo(
 
 def _clear(out: Path) -> None:
     """An empty folder for this demo. What an earlier one left is removed; a folder of anything else is not touched."""
-    if out.exists() and any(out.iterdir()):
+    output.try_folder(out, "--out")
+    if any(out.iterdir()):
         if not (out / _LOG_FILE).is_file():
             raise typer.BadParameter("is not empty, and no earlier demo's folder", param_hint="--out")
         shutil.rmtree(out)

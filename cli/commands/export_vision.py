@@ -27,6 +27,7 @@ def export_vision(
     from worker.model.export import export_vision as export
     from worker.model.manifest import read_settings, write_manifest
 
+    output.try_folder(directory, "DIR")
     if settings is not None:
         write_manifest(directory, read_settings(settings))
     output.notify(f"wrote {export(directory)}")

@@ -1,6 +1,6 @@
 """Commands on files: the whole pipeline, the measurements alone, or the picture."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +8,7 @@ import typer
 
 from adapters.log import Record
 from cli import options, output
+from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
 from cli.wiring.model import identify_model, load_engine, model_or_demo
 from cli.wiring.stages import decoder
@@ -26,13 +27,14 @@ def explain(
 ) -> None:
     """Put ECG files through the whole pipeline; print each Finding or Rejection as one JSON line, in order.
 
-    Exits 0 if every file became a Finding, else 1.
+    Each line names its file as source.topic. Exits 0 if every file became a Finding, else 1.
 
     Example: ecg-worker explain --model /models/ecg-r1 ecg.dcm oru.hl7
     """
     from worker.pipeline import conclude, prepare
 
     settings = Settings.load(model=model, config=config)
+    ecgs, reading = chosen(files), Reading()
     engine = load_engine(settings, model_or_demo(settings))
     decode, layout = decoder(settings), engine.bundle.manifest.layout.layout()
     identity = identify_model(engine)
@@ -44,15 +46,16 @@ def explain(
         answer = engine.answer([prepared.question])[0] if prepared.question else None
         return conclude(prepared, answer, identity)
 
-    places = output.track(range(len(files)), "reading")
-    results = [output.emit(read(_record(files, place))) for place in places]
-    raise typer.Exit(int(any(isinstance(result, Rejection) for result in results)))
+    payloads = enumerate(reading.payloads(output.track(ecgs, "reading")))
+    results = [output.emit(read(_record(place, *each))) for place, each in payloads]
+    raise typer.Exit(int(reading.failed or any(isinstance(result, Rejection) for result in results)))
 
 
 def measure(files: options.Files, config: options.Config = None) -> None:
     """Print measurements and quality only, one JSON line a file; no model is loaded.
 
-    Exits 0 if every file could be measured, else 1.
+    What cannot be measured is printed as a Rejection, which names its file as source.topic. Exits 0 if every file
+    could be measured, else 1.
 
     Example: ecg-worker measure ecg.dcm
     """
@@ -60,22 +63,21 @@ def measure(files: options.Files, config: options.Config = None) -> None:
     from worker.waveform.measure import measure as measured
 
     settings = Settings.load(config=config)
-    decode, rejected = decoder(settings), False
-    for place in output.track(range(len(files)), "measuring"):
-        record = _record(files, place)
+    decode, rejected, reading = decoder(settings), False, Reading()
+    for place, (file, payload) in enumerate(reading.payloads(output.track(chosen(files), "measuring"))):
         try:
-            found = measured(decode(record.value))
+            found = measured(decode(payload))
             output.emit_json(
                 {
-                    "file": files[place].name,
+                    "file": typed(file),
                     "measurements": found.measurements.model_dump(mode="json"),
                     "quality": found.quality.model_dump(mode="json"),
                 }
             )
         except Rejected as reason:
-            output.emit(reject(record, reason))
+            output.emit(reject(_record(place, file, payload), reason))
             rejected = True
-    raise typer.Exit(int(rejected))
+    raise typer.Exit(int(rejected or reading.failed))
 
 
 def render(
@@ -109,6 +111,7 @@ def render(
         chosen = make_layout(layout, speed_mm_per_s=speed, gain_mm_per_mv=gain)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    output.try_file(out, "--out")
     try:
         ecg = decoder(settings)(file.read_bytes())
     except Rejected as rejected:
@@ -117,6 +120,6 @@ def render(
     out.write_bytes(write(ecg, chosen))
 
 
-def _record(files: Sequence[Path], place: int) -> Record:
-    """A file as a record of a topic "files", read only now; its place in the command line is its offset."""
-    return Record("files", 0, place, None, None, files[place].read_bytes())
+def _record(place: int, file: Path, payload: bytes) -> Record:
+    """A file as a record: its name, as it was typed, is the topic, and its place among the files is the offset."""
+    return Record(typed(file), 0, place, None, None, payload)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.log import Log, Record, TopicPartition
+from adapters.log import Log, Position, Record, TopicPartition
 from cli import options, output
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
@@ -42,29 +42,35 @@ def list_(
     end: To = None,
     count: Annotated[bool, typer.Option("--count", help="one line a code, with how many there are")] = False,
     log: options.LogUrl = None,
+    group: options.Group = None,
     config: options.Config = None,
 ) -> None:
-    """Print each committed rejection as one JSON line, first to last in each partition.
+    """Print each committed rejection as one JSON line: the open ones first, then those redriven or given up.
+
+    "open" says which it is, as the group that remembers it (GROUP-redrive) has it. Of each kind, first to last in each
+    partition.
 
     Example: ecg-worker rejections list --reason payload.unknown_format --from 2026-03-03T00:00:00Z
     """
-    settings = Settings.load(log=log, config=config)
+    settings = Settings.load(log=log, group=group, config=config)
     wanted = _reasons(reason)
-    counts = Counter[str]()
+    counts, open_counts = Counter[str](), Counter[str]()
     unreadable = 0
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.rejections_topic)
-        for record, rejection in _published(opened, _ranges(opened, settings.rejections_topic, start, end)):
+        ranges = _ranges(opened, settings.rejections_topic, start, end)
+        for is_open, record, rejection in _open_first(opened, f"{settings.group}-redrive", ranges):
             if rejection is None:
                 unreadable += 1
                 output.notify(f"{record.topic}/{record.partition}/{record.offset} is no rejection")
             elif not wanted or rejection.reason in wanted:
                 counts[rejection.reason] += 1
+                open_counts[rejection.reason] += is_open
                 if not count:
-                    output.emit(rejection)
+                    output.emit_json({"open": is_open, **rejection.model_dump(mode="json", by_alias=True)})
     if count:
-        for code, number in counts.most_common():
-            output.emit_json({"reason": code, "count": number})
+        for code in sorted(counts, key=lambda code: (-open_counts[code], -counts[code], code)):
+            output.emit_json({"reason": code, "count": counts[code], "open": open_counts[code]})
     raise typer.Exit(int(unreadable > 0))
 
 
@@ -141,17 +147,34 @@ def _ranges(log: Log, topic: str, start: str | None, end: str | None) -> dict[To
     return dict(interval.ranges)
 
 
-def _published(log: Log, ranges: dict[TopicPartition, range]) -> "Iterator[tuple[Record, Rejection | None]]":
-    """Each record with the rejection in it; None for a record that holds none."""
+def _open_first(
+    log: Log, group: str, ranges: dict[TopicPartition, range]
+) -> Iterator[tuple[bool, Record, Rejection | None]]:
+    """Each record with whether it is open, and the rejection in it. Read twice, so that nothing is held in memory.
+
+    The group's positions are asked for once: what is settled meanwhile is neither printed twice nor left out.
+    """
+    from worker.stream.ledger import PartitionLedger
+
+    positions = {partition: log.committed(group, partition) or Position(0) for partition in ranges}
+    for wanted in (True, False):
+        ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
+        for record in log.read(ranges):
+            partition = record.topic_partition
+            is_open = record.offset >= positions[partition].offset and ledgers[partition].take(record.offset)
+            if is_open is wanted:
+                yield is_open, record, _rejection_in(record)
+
+
+def _rejection_in(record: Record) -> Rejection | None:
+    """None for a record that holds none."""
     from worker.history.results import UnknownResult, parse
 
-    for record in log.read(ranges):
-        try:
-            result = parse(record.value)
-        except UnknownResult:
-            yield record, None
-        else:
-            yield record, result if isinstance(result, Rejection) else None
+    try:
+        result = parse(record.value)
+    except UnknownResult:
+        return None
+    return result if isinstance(result, Rejection) else None
 
 
 def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str, Any]:

@@ -41,7 +41,9 @@ def replay(
     Example: ecg-worker replay --from 2026-03-03T00:00:00Z --to 2026-03-04T00:00:00Z --model /models/ecg-r1
     """
     settings = Settings.load(log=log, model=model, config=config)
-    compared = replayed_and_compared(settings, options.parse_bound(start), options.parse_bound(end), report)
+    bounds = options.parse_bound(start), options.parse_bound(end)
+    output.try_file(report, "--report")
+    compared = replayed_and_compared(settings, *bounds, report)
     raise typer.Exit(int(not compared.all_same))
 
 
@@ -75,8 +77,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
     from worker.stream.stop import Stop
 
     assert settings.model is not None
-    with output.stderr.status("loading the model"):
-        engine = load_engine(settings, settings.model)
+    engine = load_engine(settings, settings.model)
     ended = Stop(float("inf"), drain_queue=True)
     columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]:.1f}/s"),
                TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip

@@ -8,7 +8,7 @@ from types import FrameType
 from cli import failure, options
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics, service_topics
-from cli.wiring.model import identify_model, load_configured_engine
+from cli.wiring.model import identify_model, load_configured_engine, log_loading
 from cli.wiring.stages import running_stages
 from worker.operations import logs
 from worker.stream.stop import Stop
@@ -58,7 +58,7 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
         if settings.health_port is not None:
             server = open_parts.enter_context(closing(HealthServer(settings.health_port)))
             log.info("serving health", port=server.port)
-        engine = load_configured_engine(settings)
+        engine = load_configured_engine(settings, log_loading)
         identity = identify_model(engine)
         log.info(
             "model loaded", model=identity.model.name, digest=identity.model.digest, training=identity.model.training,

@@ -39,9 +39,9 @@ def simulate(
     from simulator.hospital import HOSPITALS
     from simulator.writers.files import write_in_turn
 
-    if out.exists() and any(out.iterdir()):
+    output.try_folder(out, "--out")
+    if any(out.iterdir()):
         raise typer.BadParameter("is not empty", param_hint="--out")
-    out.mkdir(parents=True, exist_ok=True)
     verdicts: Counter[str] = Counter()
     ecgs = generate.simulate(count, seed, HOSPITALS[site.value])
     with (out / _TRUTH_FILE).open("w", encoding="utf-8") as truths:

@@ -11,6 +11,7 @@ import typer
 
 from adapters.log import Log, LogError, Message, Record, TopicPartition
 from cli import options, output
+from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
 
@@ -24,24 +25,25 @@ def submit(
     log: options.LogUrl = None,
     config: options.Config = None,
 ) -> None:
-    """Put files on the inbound topic, each as one record; of a folder every file in it, in the order of names.
+    """Put files on the inbound topic, each as one record; of a folder the ECG files in it, in the order of names.
 
-    Prints where each went, one JSON line a file.
+    A file that is named itself goes there whatever it is. Prints where each went, one JSON line a file.
 
     Example: ecg-worker submit ecg.dcm incoming/
     """
     settings = Settings.load(log=log, config=config)
-    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
-    files = [file for file in files if file.is_file()]
+    files, reading = chosen(paths), Reading()
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.inbound_topic)
         steps = range(0, len(files), _FILES_AT_ONCE)
         for start in output.track(steps, "submitting"):
-            batch = files[start : start + _FILES_AT_ONCE]
-            written = opened.append([Message(settings.inbound_topic, None, file.read_bytes()) for file in batch])
-            for file, (place, offset) in zip(batch, written, strict=True):
-                where = {"file": file.name, "topic": place.topic, "partition": place.partition, "offset": offset}
+            batch = list(reading.payloads(files[start : start + _FILES_AT_ONCE]))
+            written = opened.append([Message(settings.inbound_topic, None, payload) for _, payload in batch])
+            for (file, _), (place, offset) in zip(batch, written, strict=True):
+                name = typed(Path(file.name))
+                where = {"file": name, "topic": place.topic, "partition": place.partition, "offset": offset}
                 output.emit_json(where)
+    raise typer.Exit(int(reading.failed))
 
 
 def read(

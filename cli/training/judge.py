@@ -43,6 +43,8 @@ def evaluate(
     from training.evaluation.table import Evaluation
     from worker.model.bundle import ModelBundle
 
+    output.try_folder(out, "--out")
+    output.try_folder(answers or out / "answers", "--answers")
     models = [(name, Path(directory)) for name, directory in map(_named, model)]
     # Every model is asked about pictures in its own layout.
     with Progress(*_COLUMNS, console=output.stderr, transient=True) as bar:
@@ -57,7 +59,6 @@ def evaluate(
             fitted_on = options.opened_data(baseline, bundle, zone)
             for label, stated in map(_named, data):
                 evaluation.judge_text_alone(fitted_on, label, options.opened_data(stated, bundle, zone))
-    out.mkdir(parents=True, exist_ok=True)
     evaluation.write(out)
     output.stdout.print(evaluation.markdown(), markup=False, soft_wrap=True)
 
@@ -82,6 +83,7 @@ def calibrate(
     from worker.model.bundle import ModelBundle
     from worker.model.manifest import write_manifest
 
+    output.try_folder(model, "--model")
     bundle = ModelBundle.load(model)
     examples = options.opened_data(data, bundle, zone)
     with tempfile.TemporaryDirectory() as folder, Progress(*_COLUMNS, console=output.stderr, transient=True) as bar:

@@ -169,6 +169,7 @@ def _run(
     learned: Callable[[Any, "ModelBundle", "ExampleSource", "Run"], Any],
 ) -> None:
     """Begin or resume a run here, or start again as several processes; leave the bundle that came out."""
+    output.try_folder(directory, "--run")
     if processes > 1 and _OWN_PROCESS not in os.environ:
         raise typer.Exit(_again(processes))
     from training.methods.run_directory import Run, is_first_process

@@ -1,13 +1,17 @@
 """From settings to an open log, and which topics are whose."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from typing import Final
 
 from adapters.kafka.inspection import KafkaInspection
 from adapters.kafka.options import KafkaOptions
-from adapters.log import Log
+from adapters.log import CreatedTopic, Log
 from adapters.open_log import open_inspection, open_log
 from cli.settings import Settings
+
+PARTITIONS: Final = 3
+"""Of each topic of the worker's that is made here, unless somebody says otherwise."""
 
 
 def service_topics(settings: Settings) -> tuple[str, str, str]:
@@ -27,6 +31,16 @@ def open_configured_log(settings: Settings) -> Iterator[Log]:
         log.close()
 
 
+def create_missing_topics(
+    settings: Settings, partitions: int, replicas: int | None
+) -> tuple[tuple[CreatedTopic, ...], tuple[str, ...]]:
+    """Make the topics that are missing; those that were made, and the names of those that were there."""
+    with closing(open_log(settings.log, kafka_options(settings))) as log:
+        created = log.create_topics(topics(settings, partitions), replicas)
+    made = {topic.name for topic in created}
+    return created, tuple(name for name in topics(settings) if name not in made)
+
+
 @contextmanager
 def open_configured_inspection(settings: Settings) -> Iterator[KafkaInspection | None]:
     """A look at the cluster that the settings name; None if the log is an embedded one."""
@@ -44,10 +58,10 @@ def kafka_options(settings: Settings) -> KafkaOptions | None:
     return None if settings.kafka == general and settings.log.startswith("sqlite:") else settings.kafka
 
 
-def topics(settings: Settings) -> dict[str, int]:
+def topics(settings: Settings, partitions: int = PARTITIONS) -> dict[str, int]:
     """Every topic that any command uses, with the partitions to create it with where it is missing."""
     of_the_worker = (settings.inbound_topic, settings.findings_topic, settings.rejections_topic, settings.audit_topic)
-    return {**dict.fromkeys(of_the_worker, 3), settings.deliver.rejections_topic: 1}
+    return {**dict.fromkeys(of_the_worker, partitions), settings.deliver.rejections_topic: 1}
 
 
 def require_topics(log: Log, *names: str) -> None:

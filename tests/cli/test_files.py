@@ -1,5 +1,6 @@
 """Commands on files."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,10 @@ def inverted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_explain_prints_one_finding_a_file_in_order(tiny_model: Path, inverted: Path) -> None:
     done = run("explain", "--model", tiny_model, inverted, real_file(), inverted)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    begun, loaded = done.stderr.splitlines()
+    assert begun == f"loading the model {tiny_model} ..."
+    assert re.fullmatch(r"the model is loaded, after [\d.]+ s", loaded)
     first, second, third = (Finding.model_validate(line) for line in lines(done))
     assert second.assessment.verdict == "no_t_wave_inversion"
     assert second.measurements.heart_rate_bpm == pytest.approx(61, abs=1)
@@ -41,6 +45,8 @@ def test_explain_prints_one_finding_a_file_in_order(tiny_model: Path, inverted: 
     assert first.reasoning is not None
     assert first.provenance.untrained
     assert not first.flag.raised
+    named = [(line["source"]["topic"], line["source"]["offset"]) for line in lines(done)]
+    assert named == [(str(inverted), 0), (str(real_file()), 1), (str(inverted), 2)]
     # The same ECG in another place of the batch: the same finding, but for where it came from.
     assert third.model_copy(update={"source": first.source}) == first
 
@@ -52,6 +58,7 @@ def test_explain_says_1_when_a_file_is_rejected_and_prints_all_the_same(tiny_mod
     assert done.returncode == 1
     rejection, finding = lines(done)
     assert Rejection.model_validate(rejection).reason == "hl7.two_patients"
+    assert rejection["source"]["topic"] == str(broken)
     assert finding["schema"] == "ecg-finding/1"
     assert CANARY.decode() not in done.stdout + done.stderr
 
@@ -60,9 +67,70 @@ def test_measure_needs_no_model(inverted: Path) -> None:
     done = run("measure", inverted)
     assert (done.returncode, done.stderr) == (0, "")
     (measured,) = lines(done)
-    assert measured["file"] == "inverted.dcm"
+    assert measured["file"] == str(inverted)
     assert measured["quality"]["usable"]
     assert measured["measurements"]["leads"]["V3"]["t_mv"] == pytest.approx(-0.4, abs=0.05)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two ECGs, one in a folder within, under names that say nothing; a rejected one; and what is none."""
+    within = tmp_path / "mine" / "within"
+    within.mkdir(parents=True)
+    (within / "ecg.txt").write_bytes(real_file().read_bytes())
+    (within.parent / "zz").write_bytes(real_file().read_bytes())
+    (within.parent / "lab").write_bytes(b"\x0bMSH|^~\\&|A|B|C|D|2026||ORU^R01|1|P|2.5.1\rPID|1||1\r\x1c\r")
+    for name in ("note.dcm", "b.csv", "c.csv", "d.csv"):
+        (within.parent / name).write_text("no ECG")
+    (within.parent / "empty.hl7").write_bytes(b"")
+    return within.parent
+
+
+def test_of_a_folder_the_ecg_files_are_measured(folder: Path) -> None:
+    done = run("measure", folder)
+    assert done.returncode == 1
+    first, second, third = lines(done)
+    assert first["source"]["topic"] == str(folder / "lab")
+    assert first["reason"].startswith("hl7.")
+    assert [second["file"], third["file"]] == [str(folder / "within" / "ecg.txt"), str(folder / "zz")]
+    (said,) = done.stderr.splitlines()
+    named = ", ".join(str(folder / name) for name in ("b.csv", "c.csv", "d.csv"))
+    assert said == f"left out 5 files that begin like no ECG: {named}, ..."
+
+
+def test_a_folder_without_an_ecg_is_a_failure_that_is_said(tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("no ECG")
+    for command in ("measure", "explain", "submit"):
+        done = run(command, tmp_path, ECG_LOG=f"sqlite://{tmp_path.parent}/none.db")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"{tmp_path}: no ECG file in this folder (1 file in all)\n"
+
+
+def test_a_file_that_cannot_be_read_is_named_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    locked, opened = tmp_path / "locked.dcm", real_file()
+    locked.write_bytes(b"")
+    read = Path.read_bytes
+
+    def refuse(path: Path) -> bytes:
+        if path == locked:
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert in_process(monkeypatch, "measure", locked, opened) == 1
+    said = capsys.readouterr()
+    assert said.err == f"{locked}: cannot be read: Permission denied\n"
+    assert f'"file":"{opened}"' in said.out
+
+
+def test_submit_takes_of_a_folder_its_ecgs_and_of_named_files_all(folder: Path, tmp_path: Path) -> None:
+    log = {"ECG_LOG": f"sqlite://{tmp_path}/log.db"}
+    done = run("submit", folder, folder / "note.dcm", **log)
+    assert done.returncode == 0, done.stderr
+    assert [line["file"] for line in lines(done)] == ["lab", "ecg.txt", "zz", "note.dcm"]
+    assert "left out 5 files" in done.stderr
 
 
 @pytest.mark.parametrize(("name", "start"), [("e.png", b"\x89PNG"), ("e.svg", b"<"), ("e.pdf", b"%PDF-")])

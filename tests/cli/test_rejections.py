@@ -48,7 +48,7 @@ def submitted(settings: dict[str, Any], tmp_path: Path) -> dict[str, dict[str, A
     (folder / "unknown.txt").write_text(f"{CANARY} is no ECG")
     header = "MSH|^~\\&|A|B|C|D|2026||ORU^R01|1|P|2.5.1"
     (folder / "two.hl7").write_text(f"{header}\rPID|1||1^^^H^MR||{CANARY}\rPID|2||2\r")
-    done = run("submit", folder, **settings)
+    done = run("submit", folder, folder / "unknown.txt", **settings)
     work(settings)
     return {line.pop("file"): line for line in lines(done)}
 
@@ -73,7 +73,9 @@ def command(settings: dict[str, Any], *arguments: object, code: int = 0) -> tupl
 def test_list_prints_rejections_as_published(settings: dict[str, Any], submitted: dict[str, dict[str, Any]]) -> None:
     listed, said = command(settings, "list")
     published = lines(run("read", settings["ECG_REJECTIONS_TOPIC"], **settings))
-    assert (listed, said) == (published, "")
+    assert said == ""
+    assert [each.pop("open") for each in listed] == [True, True]
+    assert listed == published
     assert sorted(each["reason"] for each in listed) == [TWO_PATIENTS, UNKNOWN]
     (unknown,), _ = command(settings, "list", "--reason", UNKNOWN)
     assert {name: unknown["source"][name] for name in submitted["unknown.txt"]} == submitted["unknown.txt"]
@@ -81,9 +83,31 @@ def test_list_prints_rejections_as_published(settings: dict[str, Any], submitted
     assert command(settings, "list", "--to", "2000-01-01")[0] == []
     counted, _ = command(settings, "list", "--count", "--reason", UNKNOWN, "--reason", TWO_PATIENTS)
     assert sorted(map(json.dumps, counted)) == [
-        json.dumps({"reason": TWO_PATIENTS, "count": 1}),
-        json.dumps({"reason": UNKNOWN, "count": 1}),
+        json.dumps({"reason": TWO_PATIENTS, "count": 1, "open": 1}),
+        json.dumps({"reason": UNKNOWN, "count": 1, "open": 1}),
     ]
+
+
+def test_list_shows_first_what_is_open(settings: dict[str, Any], submitted: dict[str, dict[str, Any]]) -> None:
+    # Whichever lies first in the log: once one of the two is settled, the other comes first.
+    command(settings, "redrive", "--give-up", "--reason", UNKNOWN)
+    assert shown(settings) == [(True, TWO_PATIENTS), (False, UNKNOWN)]
+    counted, _ = command(settings, "list", "--count")
+    assert counted == [
+        {"reason": TWO_PATIENTS, "count": 1, "open": 1},
+        {"reason": UNKNOWN, "count": 1, "open": 0},
+    ]
+    # The group remembers; another group has settled nothing.
+    other, _ = command(settings, "list", "--group", "another")
+    assert [each["open"] for each in other] == [True, True]
+    command(settings, "redrive", "--reason", TWO_PATIENTS)
+    assert [is_open for is_open, _ in shown(settings)] == [False, False]
+    work(settings)
+    assert [is_open for is_open, _ in shown(settings)] == [True, False, False]
+
+
+def shown(settings: dict[str, Any]) -> list[tuple[bool, str]]:
+    return [(each["open"], each["reason"]) for each in command(settings, "list")[0]]
 
 
 def test_redriven_again_and_again_until_the_limit(

@@ -17,6 +17,7 @@ import pytest
 
 from adapters.log import Position, TopicPartition
 from adapters.open_log import open_log
+from cli.wiring.model import DEMO_MODEL
 from simulator.cohort import cohort
 from tests.cli.command import command, environment, lines, run
 
@@ -172,6 +173,42 @@ def test_check_says_what_is_missing(settings: dict[str, Any], tmp_path: Path) ->
         assert "--create-topics" in done.stderr
 
 
+def test_check_makes_topics_and_says_which(settings: dict[str, Any]) -> None:
+    here = {**settings, "ECG_ENGINE": "echo", "ECG_DELIVERY_REJECTIONS_TOPIC": f"{settings['ECG_GROUP']}-delivery"}
+    del here["ECG_MODEL"]
+    wrong = run("check", "--partitions", 5, **here)
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "--create-topics" in wrong.stderr
+
+    done = run("check", "--create-topics", "--partitions", 5, "--replicas", 1, **here)
+    assert done.returncode == 0, done.stderr
+    said = line_of("topics", done.stderr)
+    for topic in TOPICS:
+        assert f"{here[topic]} (partitions 5, replicas 1)" in said
+    assert f"{here['ECG_DELIVERY_REJECTIONS_TOPIC']} (partitions 1, replicas 1); there already: none" in said
+    assert f"{here['ECG_INBOUND_TOPIC']} (5 partitions, 0 offsets)" in line_of("log", done.stderr)
+
+    again = run("check", "--create-topics", **here)
+    assert again.returncode == 0, again.stderr
+    assert line_of("topics", again.stderr).startswith("ok    topics: created none; there already: inbound-")
+
+
+def line_of(check: str, said: str) -> str:
+    (line,) = [line for line in said.splitlines() if line[6:].startswith(f"{check}:")]
+    return line
+
+
+@pytest.mark.parametrize("engine", ["echo", "model"])
+def test_the_log_stream_holds_json_lines_and_nothing_else(tmp_path: Path, engine: str) -> None:
+    """From the first line to what libraries say when the interpreter takes itself apart."""
+    chosen = {"ECG_ENGINE": "echo"} if engine == "echo" else {"ECG_MODEL": DEMO_MODEL}
+    done = run("run", "--idle-exit", 1, ECG_LOG=f"sqlite://{tmp_path}/log.db", ECG_THREADS=1, **chosen)
+    assert (done.returncode, done.stdout) == (0, "")
+    events = [json.loads(line)["event"] for line in done.stderr.splitlines()]
+    assert events[-1] == "stopped"
+    assert ("loading the model" in events) == (engine == "model")
+
+
 def standing(settings: dict[str, Any]) -> dict[TopicPartition, Position | None]:
     """Where the live group stands in every partition."""
     with closing(open_log(settings["ECG_LOG"])) as log:
@@ -187,6 +224,7 @@ def test_a_replay_says_the_same_again_and_moves_nobody(settings: dict[str, Any],
     report = tmp_path / "report.json"
     replayed = run("replay", "--from", "2000-01-01", "--to", 10**6, "--report", report, **settings)
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
+    assert replayed.stderr.count(f"loading the model {settings['ECG_MODEL']} ...") == 1
     written = json.loads(report.read_text())
     assert (written["all_same"], written["counts"]["same"]) == (True, SUBMITTED)
     assert standing(settings) == before

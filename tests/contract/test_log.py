@@ -4,7 +4,17 @@ import time
 
 import pytest
 
-from adapters.log import MAX_VALUE_BYTES, Headers, Log, LogError, Message, Position, Record, TopicPartition
+from adapters.log import (
+    MAX_VALUE_BYTES,
+    CreatedTopic,
+    Headers,
+    Log,
+    LogError,
+    Message,
+    Position,
+    Record,
+    TopicPartition,
+)
 from tests.contract.conftest import OpenLog
 from tests.contract.worker import read_all
 
@@ -17,9 +27,22 @@ def test_a_topic_has_the_partitions_it_was_created_with(log: Log, inbound: str) 
 
 def test_creating_a_topic_again_changes_nothing(log: Log, inbound: str) -> None:
     log.append([Message(inbound, b"k", b"v")])
-    log.create_topics({inbound: 9})
+    assert log.create_topics({inbound: 9}) == ()
     assert len(log.partitions(inbound)) == 4
     assert [record.value for record in read_all(log, inbound)] == [b"v"]
+
+
+def test_creating_topics_says_which_were_made(log: Log, inbound: str) -> None:
+    made = log.create_topics({inbound: 4, f"{inbound}-new": 2})
+    assert made == (CreatedTopic(f"{inbound}-new", partitions=2, replicas=1),)
+    assert log.create_topics({f"{inbound}-one": 1}, replicas=1) == (CreatedTopic(f"{inbound}-one", 1, 1),)
+
+
+def test_more_replicas_than_the_log_has_places_for_are_refused(log: Log, inbound: str) -> None:
+    with pytest.raises(LogError, match=r"(?i)replica"):
+        log.create_topics({f"{inbound}-many": 1}, replicas=3)
+    with pytest.raises(LogError):
+        log.partitions(f"{inbound}-many")
 
 
 def test_a_missing_topic_is_an_error_wherever_it_is_named(log: Log) -> None:

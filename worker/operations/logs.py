@@ -5,10 +5,13 @@ exception is named by its type and its frames, and by its text only if that was 
 library's message is quoted by its template, without arguments.
 """
 
+import atexit
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,10 +21,10 @@ from schemas.errors import WorkerError
 
 # Every field that may be logged. None of them can hold anything of a patient's; `message` is a WorkerError's, or gone.
 ALLOWED_FIELDS: Final = frozenset({
-    "assigned", "attempt", "bytes", "commit_ms", "count", "deadline_s", "digest", "error_type", "event", "findings",
-    "frames", "group", "in_flight", "level", "library", "log", "member", "message", "model", "nearest", "offset",
-    "partition", "port", "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp", "topic",
-    "training", "variable", "version",
+    "assigned", "attempt", "bytes", "commit_ms", "count", "deadline_s", "digest", "elapsed_s", "error_type", "event",
+    "findings", "frames", "group", "in_flight", "level", "library", "log", "member", "message", "model", "nearest",
+    "offset", "partition", "port", "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp",
+    "topic", "training", "variable", "version",
 })  # fmt: skip
 
 
@@ -60,6 +63,24 @@ def configure(level: str = "INFO", chatty: Mapping[str, str] = MappingProxyType(
     root.setLevel(level)
     for library, least in chatty.items():
         logging.getLogger(library).setLevel(least)
+
+
+def silence_teardown() -> None:
+    """Let nothing be written to stderr once this process has ended its work and only takes itself apart.
+
+    triton, which torch and transformers import if it is installed, has C++ bindings (nanobind) that list at that
+    moment, in about 30 lines, what they did not free. The list cannot be turned off, is about nothing of ours, and is
+    no JSON. What the program has to say it has said by then. Call this early: what is registered first runs last.
+    """
+    atexit.register(_to_nowhere, 2)
+
+
+def _to_nowhere(descriptor: int) -> None:
+    with suppress(ValueError):  # closed already
+        sys.stderr.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def get_logger() -> Any:  # structlog's bound loggers are typed by what they wrap, which is only known at run time
