@@ -34,7 +34,7 @@ SERVE: Final = """
 set -e
 export ECG_LOG=sqlite:////tmp/log.db ECG_HEALTH_PORT=0 ECG_THREADS=2
 ecg=$(python -c "import pydicom.data as d; print(d.get_testdata_file('waveform_ecg.dcm', download=False))")
-export ECG_MODEL=$(python -c "from cli.running_stages import DEMO_MODEL; print(DEMO_MODEL)")
+export ECG_MODEL=$(python -c "from cli.wiring.model import DEMO_MODEL; print(DEMO_MODEL)")
 ecg-worker --help >/dev/null
 ecg-worker explain "$ecg"
 ecg-worker submit "$ecg" >/dev/null

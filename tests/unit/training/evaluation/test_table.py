@@ -121,6 +121,15 @@ def test_a_difference_has_the_interval_of_its_own_resamples() -> None:
     assert gain.low < gain.value < gain.high
 
 
+def test_each_kind_of_gain_stands_under_its_own_name() -> None:
+    one_in_four = (True, False, False, False)
+    silent = replace(row("silent"), table=scores.table(judgements([False] * 4, one_in_four)))
+    right = replace(row("right"), table=scores.table(judgements(one_in_four, one_in_four)))
+    line = lines(silent, right)[-1]
+    assert "accuracy +25.0 (" in line
+    assert "AUROC +50.0 (" in line
+
+
 def test_only_whole_answers_of_models_to_the_same_data_are_compared() -> None:
     told = lines(row("one"), row("one", control="blank picture"), row(BASELINE), row("two", data="B"))
     assert not any("less" in line for line in told)

@@ -32,10 +32,7 @@ def spikes(at_s: NDArray[np.float64] | list[float], heights: NDArray[np.float64]
     scale = np.ones(len(at_s)) if heights is None else heights
     one = np.sum([scale[n] * bump(t_s, at - 0.02, 0.04) for n, at in enumerate(at_s)], axis=0)
     rng = np.random.default_rng(1)
-    samples_uv: NDArray[np.float32] = (1000 * (HEIGHTS * one + 0.003 * rng.standard_normal((8, 5000)))).astype(
-        np.float32
-    )
-    return samples_uv
+    return np.asarray(1000 * (HEIGHTS * one + 0.003 * rng.standard_normal((8, 5000))), np.float32)
 
 
 def found(
