@@ -55,8 +55,9 @@ format: setup ## bring the code into the house style
 schemas: setup ## write schemas/json/ and the tables in docs/ anew
 	$(BIN)/python -m schemas.publish
 
-docs: setup ## write docs/settings.md anew
+docs: setup ## write what docs/ takes from the code anew: settings, rooms
 	$(BIN)/python -m cli.settings_page
+	$(BIN)/python -m deploy.checks.house
 
 lock: setup ## resolve the exact versions of all packages anew
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \

@@ -25,7 +25,7 @@ _GROUPS: Final = ("kafka", "deliver")
 class Setting:
     """A setting's name and where its value is held.
 
-    place        the field in `cli.settings.Settings`, through its groups; empty: as the name says
+    field_path   the field in `cli.settings.Settings`, through its groups; empty: as the name says
     bounds       of a number, in pydantic's terms
     check        returns the value, or raises ValueError with what it is not
     default      the default in words where it depends on the machine
@@ -34,7 +34,7 @@ class Setting:
 
     name: str
     description: str
-    place: str = ""
+    field_path: str = ""
     flag: str = ""
     bounds: Any = None
     check: Callable[[Any], Any] | None = None
@@ -49,8 +49,8 @@ class Setting:
     @property
     def path(self) -> tuple[str, ...]:
         """The fields that lead to its value."""
-        if self.place:
-            return tuple(self.place.split("."))
+        if self.field_path:
+            return tuple(self.field_path.split("."))
         group, _, rest = self.name.partition("_")
         return (group, rest) if group in _GROUPS else (self.name,)
 

@@ -189,7 +189,7 @@ def _times_ms(table: _Table, qrs_ms: Values, qt_ms: Values, pr_ms: Values, bipha
     """When every wave starts, is full, begins to fall, ends: milliseconds after the QRS onset."""
     times = np.empty((len(qrs_ms), len(WAVES), 4))
     p_end = np.minimum(-pr_ms + _P_MS, -_SPARE_MS)
-    times[:, _AT["P"]] = _summit(-pr_ms, (p_end - pr_ms) / 2, p_end)
+    times[:, _AT["P"]] = _peak(-pr_ms, (p_end - pr_ms) / 2, p_end)
     parts: dict[str, Callable[[Entity], tuple[float, ...]]] = {
         "delta": lambda entity: entity.qrs.timing.delta,
         "Q": lambda entity: entity.qrs.timing.q,
@@ -198,7 +198,7 @@ def _times_ms(table: _Table, qrs_ms: Values, qt_ms: Values, pr_ms: Values, bipha
         "R2": lambda entity: entity.qrs.timing.r2,
     }
     for name, part in parts.items():
-        times[:, _AT[name]] = _summit(*(table.fixed(part) * qrs_ms[:, None]).T)
+        times[:, _AT[name]] = _peak(*(table.fixed(part) * qrs_ms[:, None]).T)
     # Two samples, just before the ventricle answers.
     times[:, _AT["spike"]] = [-9.0, -7.0, -5.0, -3.0]
 
@@ -208,20 +208,20 @@ def _times_ms(table: _Table, qrs_ms: Values, qt_ms: Values, pr_ms: Values, bipha
     # A biphasic T wave shares its length: the second half overlaps the first by a tenth.
     second = np.where(biphasic, 0.55 * length, length)
     peak = qt_ms - second / (1 + symmetry)
-    times[:, _AT["T entity"]] = _summit(qt_ms - second, peak, qt_ms)
+    times[:, _AT["T entity"]] = _peak(qt_ms - second, peak, qt_ms)
     upright = (qt_ms - peak) * table.span(lambda _: (1.3, 1.7))
-    times[:, _AT["T"]] = _summit(np.maximum(peak - upright, qrs_ms + 10), peak, qt_ms)
-    times[:, _AT["T first"]] = _summit(qt_ms - length, qt_ms - 0.7 * length, qt_ms - 0.45 * length)
+    times[:, _AT["T"]] = _peak(np.maximum(peak - upright, qrs_ms + 10), peak, qt_ms)
+    times[:, _AT["T first"]] = _peak(qt_ms - length, qt_ms - 0.7 * length, qt_ms - 0.45 * length)
     sags = table.fixed(lambda entity: (float(entity.st_sags),))[:, 0]
     full = qrs_ms + 15 + sags * 0.35 * (peak - qrs_ms)
     times[:, _AT["ST"]] = np.stack([qrs_ms - 10, full, full + 0.3 * (peak - full), peak], axis=1)
-    times[:, _AT["U"]] = _summit(qt_ms + 5, qt_ms + 75, qt_ms + 165)
+    times[:, _AT["U"]] = _peak(qt_ms + 5, qt_ms + 75, qt_ms + 165)
     return times
 
 
-def _summit(start: Values, summit: Values, end: Values) -> Values:
+def _peak(start: Values, peak: Values, end: Values) -> Values:
     """The times of a wave without a plateau."""
-    return np.stack([start, summit, summit, end], axis=1)
+    return np.stack([start, peak, peak, end], axis=1)
 
 
 def _onsets(rng: np.random.Generator, rr_s: Values, irregularity: Values) -> NDArray[np.intp]:

@@ -8,14 +8,14 @@ from typing import Final
 
 Chest = tuple[float, float, float, float, float, float]
 """One value a chest lead, V1 to V6."""
-Recorded = tuple[float, float, float, float, float, float, float, float]
+PerLead = tuple[float, float, float, float, float, float, float, float]
 """One value an independent lead: I, II, V1 to V6."""
 Span = tuple[float, float]
 """Least and most; an ECG's own value lies anywhere between, evenly."""
 Wave = tuple[float, float, float]
-"""Start, summit and end, in shares of the QRS duration."""
+"""Start, peak and end, in shares of the QRS duration."""
 
-NONE: Final[Recorded] = (0.0,) * 8
+NONE: Final[PerLead] = (0.0,) * 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Qrs:
     axis_deg: Span = (5, 75)
     frontal_mv: Span = (0.65, 1.05)
     r: Chest = (0.2, 0.4, 0.7, 1.1, 1.15, 0.9)
-    q: Recorded = (-0.05, -0.05, 0, 0, 0, -0.03, -0.08, -0.08)
-    s: Recorded = (-0.1, -0.1, -0.85, -1.15, -0.8, -0.4, -0.2, -0.1)
-    r2: Recorded = NONE
-    delta: Recorded = NONE
-    spike: Recorded = NONE
+    q: PerLead = (-0.05, -0.05, 0, 0, 0, -0.03, -0.08, -0.08)
+    s: PerLead = (-0.1, -0.1, -0.85, -1.15, -0.8, -0.4, -0.2, -0.1)
+    r2: PerLead = NONE
+    delta: PerLead = NONE
+    spike: PerLead = NONE
 
 
 NORMAL: Final = Qrs()

@@ -2,7 +2,7 @@
 
 Amplitudes are those of the heart as this site records it, its gain error included, through electrodes in their places:
 a fault is named in `faults` and changes nothing else. T is where the T wave alone is farthest from zero, ST 60 ms after
-the end of the QRS, symmetry the time from half height to the summit over that from the summit back to half height.
+the end of the QRS, symmetry the time from half height to the peak over that from the peak back to half height.
 """
 
 import json
@@ -153,7 +153,7 @@ def _named(marked: NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def _symmetry(wave_mv: NDArray[np.floating], at: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Half width before the summit over half width after it."""
+    """Half width before the peak over half width after it."""
     summit_mv = np.take_along_axis(wave_mv, at, axis=2)
     low = wave_mv * np.sign(summit_mv) < np.abs(summit_mv) / 2
     indices = np.arange(wave_mv.shape[2], dtype=np.int16)

@@ -27,10 +27,10 @@ def read_redrive(record: Record) -> Redrive | None:
     stated, count = _only(record, OF_HEADER), _only(record, COUNT_HEADER)
     if not stated.startswith(own_topic) or not _COUNT.fullmatch(count):
         return None
-    place = _PLACE.fullmatch(stated.removeprefix(own_topic))
-    if place is None:
+    found = _PLACE.fullmatch(stated.removeprefix(own_topic))
+    if found is None:
         return None
-    partition, offset = map(int, place.groups())
+    partition, offset = map(int, found.groups())
     if partition > _MAX_PARTITION or offset > _MAX_OFFSET:
         return None
     if partition == record.partition and offset >= record.offset:  # the first record came first

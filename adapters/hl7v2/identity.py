@@ -31,15 +31,15 @@ _OLDEST_YEARS: Final = 130
 
 def patient_ids(pid: Segment) -> list[str]:
     """Every identifier in PID-3."""
-    return [found for place in range(pid.repetitions(3)) if (found := pid.text(3, repetition=place))]
+    return [found for index in range(pid.repetitions(3)) if (found := pid.text(3, repetition=index))]
 
 
 def read_patient(pid: Segment, acquired_on: date) -> tuple[Patient, tuple[QualityFlag, ...]]:
     """The patient: of PID-3's repetitions the first of type MR, else the first. Raises Rejected `ecg.no_patient`."""
-    places = [place for place in range(pid.repetitions(3)) if pid.text(3, repetition=place)]
-    if not places:
+    indices = [index for index in range(pid.repetitions(3)) if pid.text(3, repetition=index)]
+    if not indices:
         raise Rejected(Reason.ECG_NO_PATIENT, "PID-3")
-    chosen = next((place for place in places if pid.text(3, 5, repetition=place) == "MR"), places[0])
+    chosen = next((index for index in indices if pid.text(3, 5, repetition=index) == "MR"), indices[0])
     assigner = pid.text(3, 4, 1, chosen) or pid.text(3, 4, 2, chosen)
     born = pid.text(7)
     age_years = _age_years(born, acquired_on) if born else None
@@ -118,7 +118,7 @@ def _meanings(segment: Segment, number: int) -> Iterable[str]:
     """Each repetition of a coded field or a text as words: original text, else the code's text, else the code."""
     for repetition in segment.raw.field(number).split(segment.delimiters.repetition):
         parts = [segment.plain(part) for part in repetition.split(segment.delimiters.component)]
-        chosen = next((parts[place] for place in (8, 1, 4, 0) if place < len(parts) and parts[place]), None)
+        chosen = next((parts[index] for index in (8, 1, 4, 0) if index < len(parts) and parts[index]), None)
         if chosen:
             yield chosen
 

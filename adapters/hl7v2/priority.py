@@ -48,10 +48,10 @@ class _Reader:
     def code(self, line: bytes, number: int, component: int = 1) -> str:
         """A value as `Segment.text` gives it, but with escapes unresolved; empty if there is none."""
         cut, written = self._delimiters, self._text(line)
-        places = ((cut.field, number), (cut.repetition, 0), (cut.component, component - 1), (cut.subcomponent, 0))
-        for separator, place in places:
-            parts = written.split(separator, place + 1)
-            written = parts[place].strip() if place < len(parts) else ""
+        indices = ((cut.field, number), (cut.repetition, 0), (cut.component, component - 1), (cut.subcomponent, 0))
+        for separator, index in indices:
+            parts = written.split(separator, index + 1)
+            written = parts[index].strip() if index < len(parts) else ""
         return "" if written == '""' else written
 
     def _text(self, line: bytes) -> str:

@@ -245,17 +245,17 @@ def _channel(lead: str, definition: Sequence[Sequence[str]], values: NDArray[np.
     if sampling_hz is None:
         raise Rejected(Reason.HL7_WAVEFORM, "CHN without a sampling rate")
     correction, baseline, skew_s = (
-        _optional(calibration, place, absent) for place, absent in enumerate((1.0, 0.0, 0.0))
+        _optional(calibration, index, absent) for index, absent in enumerate((1.0, 0.0, 0.0))
     )
     check_range(values, number(limits[0]), number(limits[1]) if len(limits) > 1 else None)
     samples_uv = (values - baseline) * (sensitivity * correction * factor_uv)
     return _Channel(lead, samples_uv, sampling_hz, skew_s * 1000)
 
 
-def _optional(parts: Sequence[str], place: int, absent: float) -> float:
-    if place >= len(parts) or parts[place].strip() in ("", '""'):
+def _optional(parts: Sequence[str], index: int, absent: float) -> float:
+    if index >= len(parts) or parts[index].strip() in ("", '""'):
         return absent
-    value = number(parts[place])
+    value = number(parts[index])
     if value is None:
         raise Rejected(Reason.HL7_WAVEFORM, "CHN calibration is no number")
     return value

@@ -112,9 +112,9 @@ class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library
         self.failures[node_id] = failure
         node = self.cluster.broker_metadata(node_id)
         if is_news and node is not None and not self.closed and not self.hasty:
-            told = failure if isinstance(failure, Disconnected | KafkaTimeoutError) else type(failure).__name__
+            said = failure if isinstance(failure, Disconnected | KafkaTimeoutError) else type(failure).__name__
             LOGGER.warning(
-                f"kafka://{node.host}:{node.port} cannot be reached: {refusal(failure, self.config) or told}"
+                f"kafka://{node.host}:{node.port} cannot be reached: {refusal(failure, self.config) or said}"
             )
 
 

@@ -151,11 +151,12 @@ class KafkaInspection:
         while suspects:
             time.sleep(SECOND_LOOK_S)
             seen = self._suspects(topic)
-            suspects = {place: seen[place] for place in suspects if place in seen}
+            suspects = {coordinates: seen[coordinates] for coordinates in suspects if coordinates in seen}
             patient = time.monotonic() - began >= self._patience_s
-            ripe = [place for place, suspected in suspects.items() if suspected.certain or patient]
+            ripe = [coordinates for coordinates, suspected in suspects.items() if suspected.certain or patient]
             stuck += [
-                f"{topic}/{place[0]} from offset {place[1]} is undecided, {suspects.pop(place).text}" for place in ripe
+                f"{topic}/{coordinates[0]} from offset {coordinates[1]} is undecided, {suspects.pop(coordinates).text}"
+                for coordinates in ripe
             ]
         return sorted(stuck)
 

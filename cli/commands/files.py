@@ -47,7 +47,7 @@ def explain(
         return conclude(prepared, answer, identity)
 
     payloads = enumerate(reading.payloads(output.track(ecgs, "reading")))
-    results = [output.emit(read(_record(place, *each))) for place, each in payloads]
+    results = [output.emit(read(_record(index, *each))) for index, each in payloads]
     raise typer.Exit(int(reading.failed or any(isinstance(result, Rejection) for result in results)))
 
 
@@ -64,7 +64,7 @@ def measure(files: options.Files, config: options.Config = None) -> None:
 
     settings = Settings.load(config=config)
     decode, rejected, reading = decoder(settings), False, Reading()
-    for place, (file, payload) in enumerate(reading.payloads(output.track(chosen(files), "measuring"))):
+    for index, (file, payload) in enumerate(reading.payloads(output.track(chosen(files), "measuring"))):
         try:
             found = measured(decode(payload))
             output.emit_json(
@@ -75,7 +75,7 @@ def measure(files: options.Files, config: options.Config = None) -> None:
                 }
             )
         except Rejected as reason:
-            output.emit(reject(_record(place, file, payload), reason))
+            output.emit(reject(_record(index, file, payload), reason))
             rejected = True
     raise typer.Exit(int(rejected or reading.failed))
 
@@ -120,6 +120,6 @@ def render(
     out.write_bytes(write(ecg, chosen))
 
 
-def _record(place: int, file: Path, payload: bytes) -> Record:
+def _record(index: int, file: Path, payload: bytes) -> Record:
     """A file as a record: its name, as it was typed, is the topic, and its place among the files is the offset."""
-    return Record(typed(file), 0, place, None, None, payload)
+    return Record(typed(file), 0, index, None, None, payload)

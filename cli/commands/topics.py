@@ -39,9 +39,9 @@ def submit(
         for start in output.track(steps, "submitting"):
             batch = list(reading.payloads(files[start : start + _FILES_AT_ONCE]))
             written = opened.append([Message(settings.inbound_topic, None, payload) for _, payload in batch])
-            for (file, _), (place, offset) in zip(batch, written, strict=True):
+            for (file, _), (partition, offset) in zip(batch, written, strict=True):
                 name = typed(Path(file.name))
-                where = {"file": name, "topic": place.topic, "partition": place.partition, "offset": offset}
+                where = {"file": name, "topic": partition.topic, "partition": partition.partition, "offset": offset}
                 output.emit_json(where)
     raise typer.Exit(int(reading.failed))
 
@@ -92,8 +92,8 @@ def _value(record: Record) -> Any:
     try:
         return json.loads(record.value)
     except ValueError:
-        place = f"{record.topic}, partition {record.partition}, offset {record.offset}"
-        raise LogError(f"{place} is not JSON; read it with --envelope") from None
+        where = f"{record.topic}, partition {record.partition}, offset {record.offset}"
+        raise LogError(f"{where} is not JSON; read it with --envelope") from None
 
 
 def _enveloped(record: Record) -> dict[str, Any]:

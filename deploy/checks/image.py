@@ -92,8 +92,8 @@ def _without_compiler(image: Image) -> str:
 
 def _confined(image: Image) -> str:
     look = "id -u; sed -n 's/^CapEff:.//p;s/^NoNewPrivs:.//p' /proc/self/status; touch /opt/x 2>/dev/null && echo wrote"
-    if (told := image.run("sh", "-c", f"{look}; true").split()) != ["10001", "0" * 16, "1"]:
-        raise CheckFailed(f"the image does not run confined: {told}")
+    if (said := image.run("sh", "-c", f"{look}; true").split()) != ["10001", "0" * 16, "1"]:
+        raise CheckFailed(f"the image does not run confined: {said}")
     return "no capability, root read-only"
 
 

@@ -32,12 +32,12 @@ def habits(rendered: Path) -> str:
         "json",
         "--soft-fail",
     ]
-    told = json.loads(run([str(python_tool("checkov", "checkov")), *options, "--file", str(rendered)]))
-    summary = told.get("summary") if isinstance(told, dict) else None
+    reported = json.loads(run([str(python_tool("checkov", "checkov")), *options, "--file", str(rendered)]))
+    summary = reported.get("summary") if isinstance(reported, dict) else None
     if summary is None or not summary["passed"] or summary["parsing_errors"]:
         raise CheckFailed("checkov found nothing that it could check")
     if summary["failed"]:
-        raise CheckFailed("\n".join(map(_finding, told["results"]["failed_checks"])))
+        raise CheckFailed("\n".join(map(_finding, reported["results"]["failed_checks"])))
     return f"checkov: {summary['passed']} passed, 0 failed, {summary['skipped']} skipped with a reason"
 
 

@@ -89,8 +89,8 @@ class WheelCheck:
         return ", ".join(f"{name} {version}" for name, version in found["versions"].items())
 
     def _demo(self) -> str:
-        told = self._run("ecg-worker", "demo", "--out", str(self._elsewhere / "demo"))
-        summary = [line.strip() for line in told.splitlines() if "findings and" in line or "read rightly" in line]
+        said = self._run("ecg-worker", "demo", "--out", str(self._elsewhere / "demo"))
+        summary = [line.strip() for line in said.splitlines() if "findings and" in line or "read rightly" in line]
         return "; ".join(summary).replace(f"{self._elsewhere}/", "") or "ended well"
 
     def _program(self, name: str) -> Path:

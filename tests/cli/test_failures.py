@@ -26,8 +26,8 @@ def test_check_says_once_and_soon_that_a_log_is_out_of_reach() -> None:
     done = run("check", "--log", url, ECG_ENGINE="echo")
     assert time.monotonic() - began < SOON_S
     assert done.returncode == 1
-    told = [line for line in done.stderr.splitlines() if not line.startswith("ok ")]
-    assert told == [
+    said = [line for line in done.stderr.splitlines() if not line.startswith("ok ")]
+    assert said == [
         f"FAIL  log: {url}: connection refused; is a broker listening there? Check ECG_LOG",
         "skip  rights, transactions: the log cannot be reached",
     ]
@@ -36,9 +36,9 @@ def test_check_says_once_and_soon_that_a_log_is_out_of_reach() -> None:
 def test_a_service_without_its_log_says_so_last_in_its_log_and_to_kubernetes(tmp_path: Path) -> None:
     url, left = f"kafka://127.0.0.1:{free_ports(1)[0]}", tmp_path / "termination-log"
     done = run("run", ECG_LOG=url, ECG_ENGINE="echo", ECG_TERMINATION_LOG=left)
-    *_, logged, told = done.stderr.splitlines()
+    *_, logged, said = done.stderr.splitlines()
     assert (done.returncode, done.stdout) == (1, "")
-    assert told == f"ecg-worker: {json.loads(logged)['message']}"
+    assert said == f"ecg-worker: {json.loads(logged)['message']}"
     assert left.read_text() == json.loads(logged)["message"]
     assert left.read_text().startswith(f"{url}: connection refused; ")
     assert "%s" not in done.stderr
@@ -61,8 +61,8 @@ def test_an_interrupted_command_ends_without_a_traceback(tmp_path: Path) -> None
         assert making.poll() is None
         time.sleep(0.05)
     making.send_signal(signal.SIGINT)
-    _, told = making.communicate(timeout=60)
-    assert (making.returncode, told) == (130, "")
+    _, said = making.communicate(timeout=60)
+    assert (making.returncode, said) == (130, "")
 
 
 def test_a_worker_that_rejects_too_much_says_so_last(tmp_path: Path) -> None:
@@ -71,9 +71,9 @@ def test_a_worker_that_rejects_too_much_says_so_last(tmp_path: Path) -> None:
     with closing(open_log(settings["ECG_LOG"])) as log:
         log.append([Message("ecg.inbound", None, b"garbage %d" % number) for number in range(80)])
     done = run("run", "--idle-exit", 1, **settings)
-    *_, logged, told = done.stderr.splitlines()
+    *_, logged, said = done.stderr.splitlines()
     assert done.returncode == 1
-    assert told.startswith("ecg-worker: 50 of the last 50 records were rejected")
-    assert "50 as payload.unknown_format; docs/rejections.md" in told
-    assert "ECG_REJECTED_SHARE=1" in told
-    assert json.loads(logged)["message"] == told.removeprefix("ecg-worker: ")
+    assert said.startswith("ecg-worker: 50 of the last 50 records were rejected")
+    assert "50 as payload.unknown_format; docs/rejections.md" in said
+    assert "ECG_REJECTED_SHARE=1" in said
+    assert json.loads(logged)["message"] == said.removeprefix("ecg-worker: ")

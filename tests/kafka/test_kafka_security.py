@@ -110,13 +110,13 @@ def test_a_way_in_of_another_kind_is_told_from_a_broker_that_is_away(own_broker:
     password_file = tmp_path / "password"
     password_file.write_text(PASSWORD)
     plain, asking = f"kafka://{own_broker.address}", f"kafka://{own_broker.sasl_address}"
-    for url, options, told in (
+    for url, options, said in (
         (plain, KafkaOptions("SSL", timeouts=QUICK), "no TLS there"),
         (plain, sasl_options(password_file), "asks for no password"),
         (asking, KafkaOptions(timeouts=QUICK), "ask for TLS or a password"),
         (asking, replace(sasl_options(password_file), sasl_mechanism="PLAIN"), "does not offer PLAIN"),
     ):
-        with pytest.raises(LogUnavailable, match=told) as refused:
+        with pytest.raises(LogUnavailable, match=said) as refused:
             open_log(url, options)
         assert "ECG_KAFKA_" in str(refused.value)
         assert url in str(refused.value)

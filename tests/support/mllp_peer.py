@@ -81,9 +81,9 @@ class Peer:
             self.connections += connection is not None
             self._changed.notify_all()
 
-    def wait_for(self, told: Callable[[], bool]) -> None:
+    def wait_for(self, said: Callable[[], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(told, timeout=10)
+            assert self._changed.wait_for(said, timeout=10)
 
     def hang_up(self) -> None:
         """End the open connection with a reset, as a rebooted machine does, and wait until it is gone."""

@@ -49,6 +49,6 @@ def test_a_whole_wheel_is_told() -> None:
         (WHOLE | {"tests/test_a.py"}, "does not belong there: tests/test_a.py"),
     ],
 )
-def test_a_wheel_that_lacks_or_has_too_much_fails(names: set[str], told: str) -> None:
-    with pytest.raises(CheckFailed, match=told):
+def test_a_wheel_that_lacks_or_has_too_much_fails(names: set[str], said: str) -> None:
+    with pytest.raises(CheckFailed, match=said):
         examine(names, ["a"], {"deploy/models/demo/config.json"})

@@ -27,7 +27,7 @@ _DIGESTED: Final = 32  # examples enough to notice any change, in half a second
 class Augmentation:
     """How lessons differ from what a worker shows, so that a model does not lean on one form or one source.
 
-    Shares of examples: `reprinted` in another dark ink and up to `shift_px` aside, without clinical text, with blank
+    Shares of examples: `restyle`d in another dark ink and up to `shift_px` aside, without clinical text, with blank
     paper instead of the picture. A blank one teaches to say that nothing can be seen.
     """
 

@@ -18,7 +18,7 @@ def fetch_records(log: Log, wanted: Collection[Coordinates]) -> Iterator[tuple[C
     """
     partitions = {partition for partition, _ in wanted}
     runs = {
-        partition: _runs(sorted(offset for place, offset in wanted if place == partition)) for partition in partitions
+        partition: _runs(sorted(offset for holder, offset in wanted if holder == partition)) for partition in partitions
     }
     for one_of_each in itertools.zip_longest(*runs.values()):
         now = {partition: run for partition, run in zip(runs, one_of_each, strict=True) if run}

@@ -10,7 +10,7 @@ from worker.model.bundle import Grid, ModelBundle
 from worker.model.errors import BundleError, EngineError
 from worker.model.facts import PromptFacts, clinical_line, question_text
 
-CUT_MARK: Final = " [...]"
+TRUNCATION_MARK: Final = " [...]"
 
 # A bound on what is tokenised at all. Referral texts have a few hundred characters; a pasted report has thousands.
 _MAX_CLINICAL_CHARACTERS: Final = 8000
@@ -84,8 +84,8 @@ class PromptBuilder:
 
         if line == whole and fits(line):
             return line, False
-        length = _largest(len(line), lambda characters: fits(line[:characters].rstrip() + CUT_MARK))
-        return (line[:length].rstrip() + CUT_MARK if length else ""), True
+        length = _largest(len(line), lambda characters: fits(line[:characters].rstrip() + TRUNCATION_MARK))
+        return (line[:length].rstrip() + TRUNCATION_MARK if length else ""), True
 
     def _messages(self, facts: PromptFacts, clinical: str) -> list[dict[str, Any]]:
         content = [

@@ -75,7 +75,7 @@ class RedrivePlan:
 
 
 class GroupPosition(Protocol):
-    """The place in the group: `worker.redrive.group_position` has one that moves it and one that does not."""
+    """A position in the group: `worker.redrive.group_position` has one that moves it and one that does not."""
 
     def positions(self) -> Positions:
         """Where the group stands, now or again after PublishFailed."""

@@ -75,8 +75,8 @@ def test_training_s_errors_are_for_people() -> None:
 
 def test_a_service_logs_the_sentence_before_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(failure.service(raising(TooManyRejections(SENTENCE)))) == 1
-    logged, told = capsys.readouterr().err.splitlines()
-    assert told == f"ecg-worker: {SENTENCE}"
+    logged, said = capsys.readouterr().err.splitlines()
+    assert said == f"ecg-worker: {SENTENCE}"
     line = json.loads(logged)
     assert (line["message"], line["error_type"], line["level"]) == (SENTENCE, "TooManyRejections", "error")
 
@@ -84,8 +84,8 @@ def test_a_service_logs_the_sentence_before_it_is_told(capsys: pytest.CaptureFix
 def test_a_defect_is_named_without_its_text(capsys: pytest.CaptureFixture[str], termination_log: Path) -> None:
     assert ended(failure.service(raising(ValueError(CANARY)))) == 1
     captured = capsys.readouterr().err
-    logged, told = captured.splitlines()
-    assert told.startswith("ecg-worker: ValueError: this is a defect")
+    logged, said = captured.splitlines()
+    assert said.startswith("ecg-worker: ValueError: this is a defect")
     assert json.loads(logged)["error_type"] == "ValueError"
     assert "test_failure.py" in json.dumps(json.loads(logged)["frames"])
     assert CANARY not in captured + termination_log.read_text()

@@ -14,6 +14,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from adapters.dicom.data_set import MAX_ELEMENTS, MAX_INFLATED_BYTES, read_data_set
 from adapters.dicom.decode import decode_dicom, looks_like_dicom
 from adapters.dicom.waveform import MAX_CHANNELS, MAX_SAMPLES
+from adapters.log import MAX_VALUE_BYTES
 from schemas.rejection import Reason, Rejected
 from simulator.writers.dicom import write_dicom
 from tests.support.dicom_objects import (
@@ -308,3 +309,7 @@ def test_damaged_bytes_are_read_or_refused_and_never_fail_otherwise(data: st.Dat
             decode_dicom(bytes(payload), SITE)
         except Rejected as refusal:
             assert "." in refusal.reason
+
+
+def test_a_deflated_object_may_be_as_large_as_any_other() -> None:
+    assert MAX_INFLATED_BYTES == MAX_VALUE_BYTES

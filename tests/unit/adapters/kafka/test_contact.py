@@ -58,10 +58,10 @@ def closed_port() -> str:
 
 
 def why(*servers: str, options: KafkaOptions | None = None) -> str:
-    with pytest.raises(LogUnavailable) as told:
+    with pytest.raises(LogUnavailable) as said:
         reach((options or KafkaOptions(allow_plaintext=True)).client_settings(list(servers)))
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(said.value)
+    return str(said.value)
 
 
 def tls_server(folder: Path, **names: str) -> Callable[[socket.socket], object]:
@@ -86,9 +86,9 @@ def test_a_name_that_is_none_is_not_resolved() -> None:
 
 def test_each_address_is_named_and_each_cause_once() -> None:
     one, other = closed_port(), closed_port()
-    told = why(one, "broker.invalid:9092", other)
-    assert f"kafka://{one},{other}: connection refused" in told
-    assert told.count("connection refused") == told.count("cannot be resolved") == 1
+    said = why(one, "broker.invalid:9092", other)
+    assert f"kafka://{one},{other}: connection refused" in said
+    assert said.count("connection refused") == said.count("cannot be resolved") == 1
 
 
 def test_one_address_that_takes_connections_is_enough(serve: Serve) -> None:
@@ -98,12 +98,12 @@ def test_one_address_that_takes_connections_is_enough(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("kind", "told"), [(OSError(113, "No route to host"), "no route to it"), (TimeoutError(), "no answer within 3 s")]
 )
-def test_what_the_network_says_is_passed_on(kind: OSError, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_network_says_is_passed_on(kind: OSError, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*_: object, **__: object) -> None:
         raise kind
 
     monkeypatch.setattr(socket, "create_connection", connect)
-    assert f"kafka://10.0.0.1:9092: {told}" in why("10.0.0.1:9092")
+    assert f"kafka://10.0.0.1:9092: {said}" in why("10.0.0.1:9092")
 
 
 def test_a_lookup_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,9 +123,9 @@ def test_a_certificate_that_is_not_trusted_or_for_another_name_is_told(serve: Se
     assert "is not trusted (self-signed certificate); set ECG_KAFKA_CA_FILE" in why(
         stranger, options=KafkaOptions("SSL")
     )
-    told = why(other_name, options=KafkaOptions("SSL", ca_file=tmp_path / "broker.crt"))
-    assert "is for another name" in told
-    assert "127.0.0.1" in told
+    said = why(other_name, options=KafkaOptions("SSL", ca_file=tmp_path / "broker.crt"))
+    assert "is for another name" in said
+    assert "127.0.0.1" in said
 
 
 def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_tls_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
 def test_a_broker_s_refusal_goes_before_all_else() -> None:
     settings: dict[str, Any] = {"bootstrap_servers": ["a:1"], "sasl_mechanism": "PLAIN"}
-    told = why_out_of_reach(settings, [KafkaConnectionError("x"), SaslAuthenticationFailedError("hunter2")])
-    assert told.startswith("kafka://a:1: the user name or the password was refused (PLAIN)")
-    assert "hunter2" not in told
+    said = why_out_of_reach(settings, [KafkaConnectionError("x"), SaslAuthenticationFailedError("hunter2")])
+    assert said.startswith("kafka://a:1: the user name or the password was refused (PLAIN)")
+    assert "hunter2" not in said
     assert "token was refused" in str(refusal(SaslAuthenticationFailedError(), {"sasl_mechanism": "OAUTHBEARER"}))
 
 

@@ -337,7 +337,7 @@ def test_tls_files_are_not_ignored(certificate: TlsFiles, tmp_path: Path) -> Non
         receiver_at("mllp://host:1", certificate)
     missing, empty = tmp_path / "missing.pem", tmp_path / "empty.pem"
     empty.touch()
-    for files, told in (
+    for files, said in (
         (TlsFiles(ca=missing), f"{missing} cannot be used: No such file or directory; check ECG_DELIVER_CA_FILE"),
         (TlsFiles(ca=empty), f"{empty} cannot be used: "),
         (TlsFiles(certificate.ca, certificate.certificate, missing), f"{missing} cannot be used: No such file"),
@@ -345,4 +345,4 @@ def test_tls_files_are_not_ignored(certificate: TlsFiles, tmp_path: Path) -> Non
     ):
         with pytest.raises(ReceiverError) as refused:
             receiver_at("mllps://host:1", files)
-        assert told in str(refused.value)
+        assert said in str(refused.value)

@@ -33,9 +33,9 @@ class Shelf:
 
 
 def looked_up(shelf: Any, *wanted: tuple[TopicPartition, int]) -> dict[tuple[TopicPartition, int], Record | None]:
-    told = list(fetch_records(shelf, [Coordinates(*at) for at in wanted]))
-    assert len({at for at, _ in told}) == len(told), "one was told twice"
-    return dict(told)
+    said = list(fetch_records(shelf, [Coordinates(*at) for at in wanted]))
+    assert len({at for at, _ in said}) == len(said), "one was told twice"
+    return dict(said)
 
 
 def test_each_wanted_record_comes_once_with_its_own_content() -> None:
@@ -81,8 +81,8 @@ def test_one_reading_serves_all_partitions() -> None:
 
 def test_records_are_told_as_they_are_read_and_not_collected_first() -> None:
     shelf = Shelf()
-    told = fetch_records(shelf, [Coordinates(ZERO, 1), Coordinates(ZERO, 1000)])  # type: ignore[arg-type] # only reading is asked for
-    assert next(told)[0] == (ZERO, 1)
+    said = fetch_records(shelf, [Coordinates(ZERO, 1), Coordinates(ZERO, 1000)])  # type: ignore[arg-type] # only reading is asked for
+    assert next(said)[0] == (ZERO, 1)
     assert len(shelf.readings) == 1
 
 

@@ -14,7 +14,7 @@ from worker.model.bundle import Grid, ModelBundle
 from worker.model.errors import BundleError
 from worker.model.facts import PromptFacts, clinical_line, question_text
 from worker.model.manifest import PromptSettings
-from worker.model.prompt import CUT_MARK, PromptBuilder, prompt_positions
+from worker.model.prompt import TRUNCATION_MARK, PromptBuilder, prompt_positions
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_long_clinical_text_is_cut_at_the_end_and_said_to_be(bundle: ModelBundle
         assert prompt.length <= bundle.manifest.prompt_tokens
         assert prompt.length > bundle.manifest.prompt_tokens - 8
         words = bundle.tokenizer.decode(prompt.ids[: prompt.length])
-        assert CUT_MARK + "\n\n" + bundle.manifest.prompt.question in words
+        assert TRUNCATION_MARK + "\n\n" + bundle.manifest.prompt.question in words
         assert "\ufffd" not in words
 
 

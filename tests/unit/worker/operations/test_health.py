@@ -79,5 +79,5 @@ def test_metrics_are_served_and_hold_no_label_but_the_bounded_ones(server: Healt
 def test_a_port_that_is_taken_is_named_with_the_remedy() -> None:
     with closing(HealthServer(0, "127.0.0.1")) as first, pytest.raises(WorkerError) as refused:
         HealthServer(first.port, "127.0.0.1")
-    told = f"port {first.port} cannot be served: Address already in use; set ECG_HEALTH_PORT to a free one"
-    assert str(refused.value) == told
+    said = f"port {first.port} cannot be served: Address already in use; set ECG_HEALTH_PORT to a free one"
+    assert str(refused.value) == said

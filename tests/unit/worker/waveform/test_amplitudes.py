@@ -33,7 +33,7 @@ def smooth(points: dict[int, float], marks: Marks = MARKS, *, t_at: int = ONSET 
 
 
 def triangle(height_mv: float, rise: int, fall: int) -> NDArray[np.float64]:
-    """A T wave with straight sides, its summit where `MARKS` has it."""
+    """A T wave with straight sides, its peak where `MARKS` has it."""
     at = np.arange(525) - MARKS.t_peak
     return height_mv * np.clip(np.minimum(1 + at / rise, 1 - at / fall), 0, None)[None]
 
@@ -44,7 +44,7 @@ def test_heights_are_those_of_the_waves_whatever_the_level_they_stand_on(lead: s
     _, _, r, s, t = WAVES[lead]
     its = lead_measurements(measured(beat_rows(WAVES[lead], level_mv=level_mv)), 0)
     assert its.r_mv == pytest.approx(r, abs=0.01)
-    assert its.s_mv == pytest.approx(s, abs=0.016)  # the summit lies between two samples
+    assert its.s_mv == pytest.approx(s, abs=0.016)  # the peak lies between two samples
     assert its.t_mv == pytest.approx(t, abs=0.005)
     assert its.st_mv == pytest.approx(0, abs=0.001)
 

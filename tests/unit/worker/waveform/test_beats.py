@@ -92,8 +92,8 @@ def test_every_beat_is_found_and_those_with_their_whole_window_are_kept() -> Non
 def test_the_median_beat_is_the_beat() -> None:
     at_s = onsets_s(60)
     beats = found(spikes(at_s))
-    summit = beats.median_mv.argmax(axis=1)
-    assert np.abs(summit - beats.anchor).max() <= 3
+    peak = beats.median_mv.argmax(axis=1)
+    assert np.abs(peak - beats.anchor).max() <= 3
     np.testing.assert_allclose(beats.median_mv.max(axis=1), HEIGHTS[:, 0], rtol=0.05)
 
 

@@ -240,7 +240,7 @@ def test_a_plateau_of_40_ms_more_than_100_uv_from_the_median_is_a_rail(
         (3, 3, 45.0, 500.0, True),
         (2, 3, 45.0, 500.0, False),
         (3, 2, 45.0, 500.0, False),
-        (3, 3, 40.0, 500.0, False),  # 20 uV in a millisecond is what a natural summit reaches
+        (3, 3, 40.0, 500.0, False),  # 20 uV in a millisecond is what a natural peak reaches
         (3, 3, 40.5, 500.0, True),
         (3, 6, 25.0, 1000.0, True),
         (3, 5, 25.0, 1000.0, False),
