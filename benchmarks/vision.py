@@ -133,9 +133,9 @@ def _print_table(seconds: dict[str, list[tuple[float, float]]]) -> None:
         times = {name: [run[column] for run in runs] for name, runs in seconds.items()}
         base, *_, served = times.values()
         print(f"{title + ' time':<28}{'median':>10}{'least':>10}{'most':>10}{'ratio':>10}")
-        for name, each in times.items():
-            ratio = statistics.median(base) / statistics.median(each)
-            print(f"{name:<28}{statistics.median(each):>8.3f} s{min(each):>8.3f} s{max(each):>8.3f} s{ratio:>8.2f} x")
+        for name, item in times.items():
+            ratio = statistics.median(base) / statistics.median(item)
+            print(f"{name:<28}{statistics.median(item):>8.3f} s{min(item):>8.3f} s{max(item):>8.3f} s{ratio:>8.2f} x")
         ratios = [theirs / ours for theirs, ours in zip(base, served, strict=True)]
         print(
             f"ONNX Runtime against transformers, round by round: median {statistics.median(ratios):.2f} x, "

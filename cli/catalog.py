@@ -173,7 +173,7 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
     ),
 }  # fmt: skip
 
-SETTINGS: Final[Mapping[str, Setting]] = {each.name: each for rows in CATALOG.values() for each in rows}
+SETTINGS: Final[Mapping[str, Setting]] = {item.name: item for rows in CATALOG.values() for item in rows}
 
 
 def in_words(value: Any) -> str:

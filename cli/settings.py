@@ -150,11 +150,11 @@ def stated_settings(config: Path | None, flags: Mapping[str, Any], *, strict: bo
         else:
             logs.get_logger().warning("a variable is no setting of this version", variable=variable, nearest=near)
     valid: dict[str, Stated] = {}
-    for name, each in stated_values(file, config, flags).items():
+    for name, item in stated_values(file, config, flags).items():
         try:
-            valid[name] = Stated(_valid(SETTINGS[name], each.value), each.origin, each.source)
+            valid[name] = Stated(_valid(SETTINGS[name], item.value), item.origin, item.source)
         except ValueError as error:
-            problems.append(f"{each.source}: {error}")
+            problems.append(f"{item.source}: {error}")
     if problems:
         raise SettingsError("\n".join(problems))
     return valid
@@ -163,7 +163,7 @@ def stated_settings(config: Path | None, flags: Mapping[str, Any], *, strict: bo
 def default(setting: Setting) -> Any:
     """What a setting is where nobody says anything, for display."""
     owner, name = _owner(setting)
-    (stated,) = (each for each in fields(owner) if each.name == name)
+    (stated,) = (item for item in fields(owner) if item.name == name)
     held = stated.default if stated.default_factory is MISSING else stated.default_factory()
     return _shown(setting, held)
 
@@ -172,7 +172,7 @@ def purpose(setting: Setting) -> str:
     """What a setting is for, with the values to choose from where they are few."""
     owner, name = _owner(setting)
     kind = get_type_hints(owner)[name]
-    choices = [value for each in (kind, *get_args(kind)) if get_origin(each) is Literal for value in get_args(each)]
+    choices = [value for item in (kind, *get_args(kind)) if get_origin(item) is Literal for value in get_args(item)]
     return f"{setting.description}; one of {', '.join(choices)}" if choices else setting.description
 
 
@@ -187,19 +187,19 @@ def _owner(setting: Setting) -> tuple[type[Any], str]:
 
 def _built(kind: type[Any], stated: Mapping[str, Stated], at: tuple[str, ...]) -> Any:
     """The group at this place, its own groups before it. What nobody states is left to its default."""
-    here = {name: each for name, each in stated.items() if SETTINGS[name].path[: len(at)] == at}
+    here = {name: item for name, item in stated.items() if SETTINGS[name].path[: len(at)] == at}
     hints, depth = get_type_hints(kind), len(at)
     values: dict[str, Any] = {}
-    for name, each in here.items():
+    for name, item in here.items():
         path = SETTINGS[name].path
         if len(path) == depth + 1:
-            values[path[depth]] = each.value
+            values[path[depth]] = item.value
         elif path[depth] not in values:
             values[path[depth]] = _built(hints[path[depth]], here, path[: depth + 1])
     try:
         return kind(**values)
     except (LogError, ValueError) as error:  # what a room says of its own
-        raise SettingsError(f"{', '.join(each.source for each in here.values())}: {error}") from None
+        raise SettingsError(f"{', '.join(item.source for item in here.values())}: {error}") from None
 
 
 def _unknown(source: str, near: str) -> str:

@@ -178,10 +178,10 @@ def _weights_mv(rng: np.random.Generator, table: _Table, biphasic_mv: Values) ->
 
     relative = table.span(lambda entity: entity.t_frontal)
     axis_deg = table.span(lambda entity: entity.t_axis_deg)
-    own = relative > 0
-    frontal = _frontal(axis_deg, np.where(own, relative * depth_mv, rng.uniform(0.22, 0.4, n)))
-    weights[own, :2, _AT["T entity"]] = frontal[own]
-    weights[~own, :2, _AT["T"]] = frontal[~own]
+    positive = relative > 0
+    frontal = _frontal(axis_deg, np.where(positive, relative * depth_mv, rng.uniform(0.22, 0.4, n)))
+    weights[positive, :2, _AT["T entity"]] = frontal[positive]
+    weights[~positive, :2, _AT["T"]] = frontal[~positive]
     return weights
 
 

@@ -209,10 +209,10 @@ def _epochs(observations: Sequence[Segment]) -> list[_Epoch]:
             epoch.waves.append(values if _kind(obx) == "NA" else values.T)
         elif part == "CHN":
             for definition in written.split(marks.repetition, MAX_CHANNELS):
-                own = (definition.split(marks.component) + [""] * 6)[:6]
-                default = default or own
-                scale = [mine or first for mine, first in zip(own[2:], default[2:], strict=True)]
-                epoch.definitions.append(own[:2] + scale)
+                stated_here = (definition.split(marks.component) + [""] * 6)[:6]
+                default = default or stated_here
+                scale = [stated or first for stated, first in zip(stated_here[2:], default[2:], strict=True)]
+                epoch.definitions.append(stated_here[:2] + scale)
         if len(epoch.definitions) > MAX_CHANNELS:
             raise Rejected(Reason.HL7_TOO_COMPLEX, "channels")
     return [epoch for epoch in epochs.values() if epoch.waves]

@@ -184,9 +184,9 @@ def connect(
     try:
         connected = kind(**settings, kafka_client=client)
     except BaseException as error:
-        failures = [failure for each in made for failure in each.connections.failures.values()]
-        for each in made:
-            each.close()
+        failures = [failure for item in made for failure in item.connections.failures.values()]
+        for item in made:
+            item.close()
         if isinstance(error, (KafkaTimeoutError, *REFUSALS)):
             raise LogUnavailable(why_out_of_reach(settings, failures)) from None
         raise

@@ -101,7 +101,7 @@ def _sentence(causes: Mapping[str, Cause | None]) -> str:
     for server, cause in causes.items():
         if cause is not None:
             servers.setdefault(cause.text, []).append(server)
-    return ". ".join(f"kafka://{','.join(each)}: {text}" for text, each in servers.items())
+    return ". ".join(f"kafka://{','.join(item)}: {text}" for text, item in servers.items())
 
 
 def _probe_all(settings: Mapping[str, Any], *, listen: bool = False) -> dict[str, Cause | None]:

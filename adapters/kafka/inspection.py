@@ -168,19 +168,19 @@ class KafkaInspection:
         try:
             found = self._request(lambda: self._admin.describe_producers(list(undecided)))
             open_in = {
-                name.partition: [each for each in state.active_producers if each.current_transaction_start_offset >= 0]
+                name.partition: [item for item in state.active_producers if item.current_transaction_start_offset >= 0]
                 for name, state in found.items()
             }
-            known = self._coordinated({each.producer_id for producers in open_in.values() for each in producers})
+            known = self._coordinated({item.producer_id for producers in open_in.values() for item in producers})
         except (TopicAuthorizationFailedError, IncompatibleBrokerVersion, UnsupportedVersionError):
             unseen = Suspicion(f"by whom cannot be seen without Read on topic {topic}", certain=False)
             return {(name.partition, offset): unseen for name, offset in undecided.items()}
         suspects: dict[tuple[int, int], Suspicion] = {}
         for partition, producers in open_in.items():
-            for each in producers:
-                found_wrong = suspicion(each.producer_id, each.producer_epoch, known.get(each.producer_id), time.time())
+            for item in producers:
+                found_wrong = suspicion(item.producer_id, item.producer_epoch, known.get(item.producer_id), time.time())
                 if found_wrong is not None:
-                    suspects[partition, each.current_transaction_start_offset] = found_wrong
+                    suspects[partition, item.current_transaction_start_offset] = found_wrong
         return suspects
 
     def _undecided(self, topic: str) -> dict[Any, int]:
@@ -188,7 +188,7 @@ class KafkaInspection:
         (described,) = self._request(lambda: self._admin.describe_topics([topic]))
         if described["error_code"] != 0:
             raise for_code(described["error_code"])()
-        names = [KafkaTopicPartition(topic, each["partition_index"]) for each in described["partitions"]]
+        names = [KafkaTopicPartition(topic, item["partition_index"]) for item in described["partitions"]]
         stable, end = self._ends(names, "read_committed"), self._ends(names, "read_uncommitted")
         return {name: stable[name] for name in names if stable[name] < end[name]}
 
@@ -204,12 +204,12 @@ class KafkaInspection:
         if not producer_ids:
             return {}
         listed = self._request(lambda: self._admin.list_transactions(producer_id_filters=sorted(producer_ids)))
-        names = sorted({each.transactional_id for of_broker in listed.values() for each in of_broker})
+        names = sorted({item.transactional_id for of_broker in listed.values() for item in of_broker})
         found = self._request(lambda: self._admin.describe_transactions(names)) if names else {}
         return {
-            each.producer_id: Coordinated(
-                name, each.state.value, each.producer_epoch, each.transaction_start_time_ms / 1000,
-                each.transaction_timeout_ms / 1000,
+            item.producer_id: Coordinated(
+                name, item.state.value, item.producer_epoch, item.transaction_start_time_ms / 1000,
+                item.transaction_timeout_ms / 1000,
             )
-            for name, each in found.items()
+            for name, item in found.items()
         }  # fmt: skip

@@ -144,13 +144,13 @@ class SqliteMember:
                 if len(found) >= max_records or left_bytes <= 0:
                     break
                 every = range(self._next[partition], records.END)
-                some = records.read_some(self._polling, partition, every, max_records - len(found), left_bytes)
-                if some:
-                    found += some
-                    left_bytes -= sum(len(record.value) for record in some)
+                batch = records.read_some(self._polling, partition, every, max_records - len(found), left_bytes)
+                if batch:
+                    found += batch
+                    left_bytes -= sum(len(record.value) for record in batch)
                     # To the end of the queue: a full partition must not starve the others.
                     del self._next[partition]
-                    self._next[partition] = some[-1].offset + 1
+                    self._next[partition] = batch[-1].offset + 1
         return tuple(found)
 
     def _now_ms(self) -> int:

@@ -69,9 +69,9 @@ def _partition_for(connection: sqlite3.Connection, message: Message) -> int:
 def read(connection: sqlite3.Connection, at: TopicPartition, offsets: range) -> Iterator[Record]:
     """Records with these offsets, in order; what is missing is left out."""
     start = offsets.start
-    while some := read_some(connection, at, range(start, offsets.stop), READ_ROWS, READ_BYTES):
-        yield from some
-        start = some[-1].offset + 1
+    while batch := read_some(connection, at, range(start, offsets.stop), READ_ROWS, READ_BYTES):
+        yield from batch
+        start = batch[-1].offset + 1
 
 
 def read_some(

@@ -91,7 +91,7 @@ def _submit(
 
     for submission in submissions:
         (folder / submission.file_name).write_bytes(submission.payload)
-    written = log.append([Message(settings.inbound_topic, None, each.payload) for each in submissions])
+    written = log.append([Message(settings.inbound_topic, None, item.payload) for item in submissions])
     return [(submission, Coordinates(*at)) for submission, at in zip(submissions, written, strict=True)]
 
 

@@ -47,7 +47,7 @@ def explain(
         return conclude(prepared, answer, identity)
 
     payloads = enumerate(reading.payloads(output.track(ecgs, "reading")))
-    results = [output.emit(read(_record(index, *each))) for index, each in payloads]
+    results = [output.emit(read(_record(index, *item))) for index, item in payloads]
     raise typer.Exit(int(reading.failed or any(isinstance(result, Rejection) for result in results)))
 
 

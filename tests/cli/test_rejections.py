@@ -31,12 +31,12 @@ TOPICS = ("INBOUND", "FINDINGS", "REJECTIONS")
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, object]:
     """A log with topics of this test's own, and a worker without a model that rejects without end."""
-    mine = uuid4().hex[:8]
+    run_id = uuid4().hex[:8]
     log = f"sqlite://{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("kafka_url")
-    chosen = {f"ECG_{topic}_TOPIC": f"{topic.lower()}-{mine}" for topic in TOPICS}
+    chosen = {f"ECG_{topic}_TOPIC": f"{topic.lower()}-{run_id}" for topic in TOPICS}
     with closing(open_log(log)) as opened:
         opened.create_topics(dict.fromkeys(chosen.values(), 3))
-    return {**chosen, "ECG_LOG": log, "ECG_GROUP": f"group-{mine}", "ECG_ENGINE": "echo", "ECG_REJECTED_SHARE": 1}
+    return {**chosen, "ECG_LOG": log, "ECG_GROUP": f"group-{run_id}", "ECG_ENGINE": "echo", "ECG_REJECTED_SHARE": 1}
 
 
 @pytest.fixture
@@ -74,9 +74,9 @@ def test_list_prints_rejections_as_published(settings: dict[str, Any], submitted
     listed, said = command(settings, "list")
     published = lines(run("read", settings["ECG_REJECTIONS_TOPIC"], **settings))
     assert said == ""
-    assert [each.pop("open") for each in listed] == [True, True]
+    assert [item.pop("open") for item in listed] == [True, True]
     assert listed == published
-    assert sorted(each["reason"] for each in listed) == [TWO_PATIENTS, UNKNOWN]
+    assert sorted(item["reason"] for item in listed) == [TWO_PATIENTS, UNKNOWN]
     (unknown,), _ = command(settings, "list", "--reason", UNKNOWN)
     assert {name: unknown["source"][name] for name in submitted["unknown.txt"]} == submitted["unknown.txt"]
     assert "redrive" not in unknown["source"]
@@ -99,7 +99,7 @@ def test_list_shows_first_what_is_open(settings: dict[str, Any], submitted: dict
     ]
     # The group remembers; another group has settled nothing.
     other, _ = command(settings, "list", "--group", "another")
-    assert [each["open"] for each in other] == [True, True]
+    assert [item["open"] for item in other] == [True, True]
     command(settings, "redrive", "--reason", TWO_PATIENTS)
     assert [is_open for is_open, _ in shown(settings)] == [False, False]
     work(settings)
@@ -107,7 +107,7 @@ def test_list_shows_first_what_is_open(settings: dict[str, Any], submitted: dict
 
 
 def shown(settings: dict[str, Any]) -> list[tuple[bool, str]]:
-    return [(each["open"], each["reason"]) for each in command(settings, "list")[0]]
+    return [(item["open"], item["reason"]) for item in command(settings, "list")[0]]
 
 
 def test_redriven_again_and_again_until_the_limit(
@@ -127,13 +127,13 @@ def test_redriven_again_and_again_until_the_limit(
         work(settings)
         listed, _ = command(settings, "list", "--reason", UNKNOWN)
         assert len(listed) == 1 + count
-        (again,) = [each for each in listed if each["source"].get("redrive", {}).get("count") == count]
+        (again,) = [item for item in listed if item["source"].get("redrive", {}).get("count") == count]
         assert again["source"]["redrive"]["of"] == first
-    back = [each for each in inbound(settings) if OF_HEADER in each["headers"]]
+    back = [item for item in inbound(settings) if OF_HEADER in item["headers"]]
     of = f"{first['topic']}/{first['partition']}/{first['offset']}"
-    assert {each["headers"][OF_HEADER] for each in back} == {of}
-    assert sorted(each["headers"][COUNT_HEADER] for each in back) == ["1", "2", "3"]
-    assert {each["value_base64"] for each in back} < {each["value_base64"] for each in before}
+    assert {item["headers"][OF_HEADER] for item in back} == {of}
+    assert sorted(item["headers"][COUNT_HEADER] for item in back) == ["1", "2", "3"]
+    assert {item["value_base64"] for item in back} < {item["value_base64"] for item in before}
 
     none, said = command(settings, "redrive", "--reason", UNKNOWN, code=1)
     assert none == []
@@ -165,7 +165,7 @@ def test_killed_in_the_middle_loses_nothing_and_repeats_nothing(settings: dict[s
     done = run("rejections", "redrive", **settings)
     assert done.returncode == 0, done.stderr
     assert 0 < len(lines(done)) < count
-    back = Counter(each["headers"][OF_HEADER] for each in inbound(settings) if OF_HEADER in each["headers"])
+    back = Counter(item["headers"][OF_HEADER] for item in inbound(settings) if OF_HEADER in item["headers"])
     assert (len(back), set(back.values())) == (count, {1})
     assert command(settings, "redrive")[0] == []
 

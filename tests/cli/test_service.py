@@ -30,16 +30,16 @@ SUBMITTED = 15
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
 def settings(request: pytest.FixtureRequest, tmp_path: Path, tiny_model: Path) -> dict[str, object]:
     """A log with topics of this test's own, the model, and a group."""
-    mine = uuid4().hex[:8]
+    run_id = uuid4().hex[:8]
     log = f"sqlite://{tmp_path}/log.db" if request.param == "sqlite" else request.getfixturevalue("kafka_url")
     return {
         "ECG_LOG": log,
         "ECG_MODEL": tiny_model,
-        "ECG_GROUP": f"group-{mine}",
-        "ECG_INBOUND_TOPIC": f"inbound-{mine}",
-        "ECG_FINDINGS_TOPIC": f"findings-{mine}",
-        "ECG_REJECTIONS_TOPIC": f"rejections-{mine}",
-        "ECG_AUDIT_TOPIC": f"audit-{mine}",
+        "ECG_GROUP": f"group-{run_id}",
+        "ECG_INBOUND_TOPIC": f"inbound-{run_id}",
+        "ECG_FINDINGS_TOPIC": f"findings-{run_id}",
+        "ECG_REJECTIONS_TOPIC": f"rejections-{run_id}",
+        "ECG_AUDIT_TOPIC": f"audit-{run_id}",
         "ECG_THREADS": 1,
     }
 
@@ -73,7 +73,7 @@ def results(settings: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def sources(settings: dict[str, Any]) -> Counter[tuple[int, int]]:
-    return Counter((each["source"]["partition"], each["source"]["offset"]) for each in results(settings))
+    return Counter((item["source"]["partition"], item["source"]["offset"]) for item in results(settings))
 
 
 @contextlib.contextmanager
@@ -111,20 +111,20 @@ def test_every_submitted_record_becomes_one_result(settings: dict[str, Any], inb
     found = results(settings)
     places = {(line["partition"], line["offset"]): line["file"] for line in lines(submitted)}
     assert len(found) == len(places) == SUBMITTED
-    by_file = {places[each["source"]["partition"], each["source"]["offset"]]: each for each in found}
+    by_file = {places[item["source"]["partition"], item["source"]["offset"]]: item for item in found}
     assert by_file["broken-two-patients.hl7"]["reason"] == "hl7.two_patients"
     assert by_file["broken-cut-off.dcm"]["reason"] == "dicom.malformed"
     assert by_file["real.dcm"]["assessment"]["verdict"] == "no_t_wave_inversion"
     assert by_file["saturated-v2.dcm"]["assessment"]["verdict"] == "indeterminate"
-    asked = [name for name, each in by_file.items() if each.get("reasoning")]
+    asked = [name for name, item in by_file.items() if item.get("reasoning")]
     assert sorted(name for name in by_file if name.startswith("t-inverted")) == sorted(asked)
-    assert not any(each["flag"]["raised"] for each in found if "flag" in each), "an untrained model raised a flag"
+    assert not any(item["flag"]["raised"] for item in found if "flag" in item), "an untrained model raised a flag"
 
     read = run("read", settings["ECG_FINDINGS_TOPIC"], **settings)
     assert (read.returncode, read.stderr) == (0, "")
     assert len(lines(read)) == SUBMITTED - 2
     enveloped = lines(run("read", settings["ECG_FINDINGS_TOPIC"], "--envelope", **settings))
-    assert all(each["headers"]["ce_id"] == each["key"] == each["value"]["finding_id"] for each in enveloped)
+    assert all(item["headers"]["ce_id"] == item["key"] == item["value"]["finding_id"] for item in enveloped)
 
 
 def test_sigterm_finishes_what_is_in_hand_and_exits_0(settings: dict[str, Any], inbound: Path, tmp_path: Path) -> None:

@@ -90,14 +90,14 @@ def test_a_refused_publish_leaves_no_trace(log: Log, inbound: str, findings: str
     foreign = TopicPartition(findings, 0)
     with joined(log, group, inbound) as worker:
         poll_until(lambda: len(worker.records) == 20, worker)
-        mine = worker.records[0].topic_partition
+        ours = worker.records[0].topic_partition
         with pytest.raises(PublishFailed):
-            worker.member.publish([Message(findings, b"k", b"v")], {mine: Position(1), foreign: Position(1)})
+            worker.member.publish([Message(findings, b"k", b"v")], {ours: Position(1), foreign: Position(1)})
         with pytest.raises(LogError):
-            worker.member.publish([Message(findings, b"k", b"v")], {mine: Position(1, "x" * (MAX_METADATA_BYTES + 1))})
+            worker.member.publish([Message(findings, b"k", b"v")], {ours: Position(1, "x" * (MAX_METADATA_BYTES + 1))})
         with pytest.raises(LogError):
-            worker.member.publish([Message(findings, b"k", b"v"), Message("nowhere", b"k", b"v")], {mine: Position(1)})
-        assert log.committed(group, mine) is None
+            worker.member.publish([Message(findings, b"k", b"v"), Message("nowhere", b"k", b"v")], {ours: Position(1)})
+        assert log.committed(group, ours) is None
         assert read_all(log, findings) == []
         worker.member.rewind()
         worker.records = []

@@ -56,13 +56,13 @@ class Cluster:
         cluster_id, quorum = random_id(), ",".join(f"127.0.0.1:{port}" for port in controllers)
 
         def node(at: int) -> Node:
-            own = folder / str(at + 1)
-            own.mkdir()
+            home = folder / str(at + 1)
+            home.mkdir()
             properties = PROPERTIES.format(
                 node=at + 1, port=self.ports[at], behind=self.behind_ports[at], proxy=self.proxy_ports[at],
-                controller=controllers[at], quorum=quorum, folder=own, brokers=brokers, needed=brokers // 2 + 1,
+                controller=controllers[at], quorum=quorum, folder=home, brokers=brokers, needed=brokers // 2 + 1,
             )  # fmt: skip
-            return Node(own, properties, "--initial-controllers", voters, "-t", cluster_id)
+            return Node(home, properties, "--initial-controllers", voters, "-t", cluster_id)
 
         with ThreadPoolExecutor(brokers) as pool:
             self.nodes = list(pool.map(node, range(brokers)))
@@ -114,11 +114,11 @@ class Cluster:
             return False
         with contextlib.closing(admin):
             try:
-                partitions = [each for topic in admin.describe_topics() for each in topic["partitions"]]
+                partitions = [item for topic in admin.describe_topics() for item in topic["partitions"]]
             except KafkaError:
                 return False
         down = {at + 1 for at in self._down}  # a broker that just died still stands in the cluster's metadata
-        return all(takes_writes(each, down, replicas) for each in partitions)
+        return all(takes_writes(item, down, replicas) for item in partitions)
 
     def wait_until_whole(self) -> None:
         """Wait until every partition has all its replicas in sync."""

@@ -116,8 +116,8 @@ class Proxies:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             task.cancel()
-        for each in pair:
-            self._reset(each)
+        for item in pair:
+            self._reset(item)
 
     async def _requests(self, route: Route, reader: asyncio.StreamReader, behind: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):

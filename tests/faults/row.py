@@ -91,7 +91,7 @@ def broker_version() -> str:
 
 def _short(value: object) -> str:
     if isinstance(value, dict):
-        return " ".join(f"{name} {_short(each)}" for name, each in value.items())
+        return " ".join(f"{name} {_short(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(_short(each) for each in value)
+        return ", ".join(_short(item) for item in value)
     return str(value)

@@ -18,10 +18,10 @@ def came(books: Books, number: int, kind: Kind = "asked", label: str = "routine"
 
 def finding(number: int, **other: Any) -> Result:
     """Half a second later."""
-    mine = Result(
+    this_run = Result(
         "inbound", number % 3, number // 3, number * 1000 + 500, f"{number + 1:032x}"[::-1], message_id(number)
     )
-    return replace(mine, **other)
+    return replace(this_run, **other)
 
 
 def rejection(number: int) -> Result:

@@ -158,16 +158,16 @@ def trial(
     module: tuple[str, ...] = ("cli.app",),
 ) -> Iterator[Trial]:
     """Topics and a group that nobody else has, and what runs on them; all of it gone afterwards but the logs."""
-    mine = f"{name}-{uuid.uuid4().hex[:8]}"
-    inbound, findings, rejections = topics = [f"{mine}.{what}" for what in ("inbound", "findings", "rejections")]
+    run_id = f"{name}-{uuid.uuid4().hex[:8]}"
+    inbound, findings, rejections = topics = [f"{run_id}.{what}" for what in ("inbound", "findings", "rejections")]
     if plan.amount.records:
         inbound = plan.stock.topic(plan.amount.records, partitions, plan.seed, load)
-        topics.remove(f"{mine}.inbound")
+        topics.remove(f"{run_id}.inbound")
     folder = plan.out / f"{name}-logs"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    own = {
-        "ECG_LOG": url or cluster.url, "ECG_GROUP": mine, "ECG_INBOUND_TOPIC": inbound,
+    variables = {
+        "ECG_LOG": url or cluster.url, "ECG_GROUP": run_id, "ECG_INBOUND_TOPIC": inbound,
         "ECG_FINDINGS_TOPIC": findings, "ECG_REJECTIONS_TOPIC": rejections,
     }  # fmt: skip
     with contextlib.ExitStack() as parts:
@@ -175,7 +175,7 @@ def trial(
         witness = Witness(cluster.servers, inbound, findings, rejections, folder / "verifier.log")
         parts.callback(witness.close)
         feed = Feed(cluster.servers, inbound, plan.seed, load, fed=plan.amount.records)
-        fleet = Fleet(workers, folder, {**settings, **own}, module)
+        fleet = Fleet(workers, folder, {**settings, **variables}, module)
         parts.callback(fleet.close)
         yield Trial(cluster, plan, folder, feed, fleet, witness)
 

@@ -60,7 +60,7 @@ class Reading:
 
     def reached(self, ends: dict[Any, int]) -> bool:
         """Whether everything before these offsets has been taken."""
-        return all(self._consumer.position(each, timeout_ms=ASK_LIMIT_MS) >= end for each, end in ends.items())
+        return all(self._consumer.position(item, timeout_ms=ASK_LIMIT_MS) >= end for item, end in ends.items())
 
     def close(self) -> None:
         """End it."""
@@ -129,7 +129,7 @@ class Verifier:
         """Read to the end. Where a transaction is still open that is not the end yet: its outcome is waited for."""
         everything = Reading(self._servers, self._results, "read_uncommitted")
         give_up_at = time.monotonic() + SETTLE_LIMIT_S
-        while not all(reading.ends()[each] >= end for each, end in everything.ends().items()):
+        while not all(reading.ends()[item] >= end for item, end in everything.ends().items()):
             if time.monotonic() > give_up_at:
                 raise TimeoutError("a transaction stays open")
             self._note(reading.take())

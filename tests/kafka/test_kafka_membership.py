@@ -75,14 +75,14 @@ def test_a_member_reads_on_while_the_group_waits_for_a_dead_one(kafka_url: str) 
                 joining = lambda: _consumer(reads_on).group_metadata().state != MemberState.STABLE  # noqa: E731
                 poll_until(joining, reads_on, again)
                 log.append([Message(topic, b"%d" % n, b"ecg") for n in range(40)])
-                mine = {partition: log.bounds(partition)[1] for partition in reads_on.owned}
-                poll_until(lambda: len(reads_on.records) == sum(mine.values()), reads_on, again)
+                ours = {partition: log.bounds(partition)[1] for partition in reads_on.owned}
+                poll_until(lambda: len(reads_on.records) == sum(ours.values()), reads_on, again)
                 reads_on.echo(results)
                 assert time.monotonic() - began < DYNAMIC.timeouts.session_s - 1, (
                     "they came when the dead one was given up"
                 )
-                assert {partition: log.committed(group, partition) for partition in mine} == {
-                    partition: Position(end) for partition, end in mine.items()
+                assert {partition: log.committed(group, partition) for partition in ours} == {
+                    partition: Position(end) for partition, end in ours.items()
                 }
                 poll_until(lambda: len(reads_on.owned) == len(again.owned) == 2, reads_on, again)
             dead.member.close()

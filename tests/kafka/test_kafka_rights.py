@@ -131,6 +131,6 @@ def test_a_right_that_is_missing_is_named(site: Site, without: str) -> None:
 def test_somebody_without_any_right_is_told_all_of_them(site: Site) -> None:
     with closing(open_log(site.admin_url)) as log:
         log.create_topics({site.inbound: 1, site.findings: 1, site.rejections: 1})
-    assert [each.startswith(right) for each, right in zip(sorted(missing(site)), sorted(RIGHTS), strict=True)] == 5 * [
+    assert [item.startswith(right) for item, right in zip(sorted(missing(site)), sorted(RIGHTS), strict=True)] == 5 * [
         True
     ]

@@ -115,4 +115,4 @@ def median_beats(rows_mv: NDArray[np.floating], rr_s: float = 1.0) -> Beats:
 def beat_rows(*waves: tuple[float, ...], bpm: float = 60, level_mv: float = 0.0) -> NDArray[np.float64]:
     """One beat a lead, from its P, Q, R, S and T, on a level of its own."""
     t_s = np.arange(525) / 500
-    return np.stack([beat(t_s, ONSET / 500, bpm, each) + level_mv for each in waves])
+    return np.stack([beat(t_s, ONSET / 500, bpm, item) + level_mv for item in waves])

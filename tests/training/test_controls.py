@@ -23,10 +23,10 @@ def test_shuffled_pictures_are_all_there_and_none_in_its_place() -> None:
     for at, example in enumerate(shuffled):
         assert (example.facts, example.ischemic) == (whole[at].facts, whole[at].ischemic)
         assert not np.array_equal(example.image, whole[at].image)
-        shown = next(each for each in whole if np.array_equal(each.image, example.image))
+        shown = next(item for item in whole if np.array_equal(item.image, example.image))
         assert example.inverted == shown.inverted, "leads are to be judged by the ECG that is shown"
         assert example.measured.measurements == shown.measured.measurements
-    assert {each.image.tobytes() for each in shuffled} == {each.image.tobytes() for each in whole}
+    assert {item.image.tobytes() for item in shuffled} == {item.image.tobytes() for item in whole}
 
 
 def test_without_texts_age_and_sex_stay() -> None:
@@ -46,6 +46,6 @@ def test_nothing_stays_where_it_was() -> None:
 def test_the_text_alone_gives_more_than_guessing_and_less_than_all() -> None:
     baseline = TextBaseline.fit(list(Synthetic(A, 8, 600, make_layout("3x4", 280, 112))))
     held_out = list(Synthetic(A, 9, 300, make_layout("3x4", 280, 112)))
-    right = np.mean([(baseline.probability(each.facts) >= 0.5) == each.ischemic for each in held_out])
-    guessed = max(np.mean([each.ischemic for each in held_out]), np.mean([not each.ischemic for each in held_out]))
+    right = np.mean([(baseline.probability(item.facts) >= 0.5) == item.ischemic for item in held_out])
+    guessed = max(np.mean([item.ischemic for item in held_out]), np.mean([not item.ischemic for item in held_out]))
     assert guessed + 0.05 < right < 0.95

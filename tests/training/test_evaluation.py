@@ -49,9 +49,9 @@ def test_what_was_answered_is_not_asked_again(small_bundle: Path, tmp_path: Path
     changed = json.loads(kept[0]) | {"text": "kept"}
     file.write_text("\n".join([json.dumps(changed), *kept[1:3]]) + "\n")
     again = asking.ask(asking.Asked(small_bundle, EXAMPLES, file), 1, lambda _: None)
-    texts = {each.at: each.text for each in again}
+    texts = {item.at: item.text for item in again}
     assert texts[json.loads(kept[0])["at"]] == "kept"
-    assert {each.at for each in judgement.read(file)} == set(range(len(EXAMPLES)))
+    assert {item.at for item in judgement.read(file)} == set(range(len(EXAMPLES)))
     assert len(again) == len(first)
 
 

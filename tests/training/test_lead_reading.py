@@ -33,7 +33,7 @@ def test_a_lead_is_read_from_its_own_cell_alone() -> None:
     outside = cell_tokens(LAYOUT, GRID)[READ_LEADS.index("V4")] == 0
     changed = tokens.clone()
     changed[0, outside] += 1.0
-    before, after = (reading(each)["state"][0, READ_LEADS.index("V4")] for each in (tokens, changed))
+    before, after = (reading(item)["state"][0, READ_LEADS.index("V4")] for item in (tokens, changed))
     assert torch.equal(before, after)
 
 

@@ -96,7 +96,7 @@ def test_a_difference_is_taken_on_the_same_examples() -> None:
 
 def test_reliability_bins_say_what_was_stated_and_what_is_true() -> None:
     bins = reliability(table([judged(0.05, False), judged(0.08, True), judged(1.0, True)]))
-    assert [(each.count, each.stated, each.true) for each in bins] == [
+    assert [(item.count, item.stated, item.true) for item in bins] == [
         (2, pytest.approx(0.065), 0.5),
         (1, 1.0, 1.0),
     ]

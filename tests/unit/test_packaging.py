@@ -42,7 +42,7 @@ def test_a_whole_wheel_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "said"),
     [
         (WHOLE - {"a/py.typed"}, "no py.typed in a"),
         (WHOLE - {"deploy/models/demo/config.json"}, "left out: deploy/models/demo/config.json"),

@@ -53,7 +53,7 @@ class MadeExamples(Sequence[Example], ABC):
 
     def __getitem__(self, at: int | slice) -> Example | list[Example]:
         if isinstance(at, slice):
-            return [self.make(each) for each in range(*at.indices(len(self)))]
+            return [self.make(index) for index in range(*at.indices(len(self)))]
         if not 0 <= at < len(self):
             raise IndexError(at)
         return self.make(at)

@@ -152,19 +152,19 @@ def _concluded(supports: list[str], opposes: list[str], ischemic: bool) -> str:
 
 
 def _t_mv(measurements: Measurements, lead: str) -> float:
-    its = measurements.leads[lead].t_mv
-    return 0.0 if its is None else its
+    found = measurements.leads[lead].t_mv
+    return 0.0 if found is None else found
 
 
 def _t_wave(measured: Measured, lead: str) -> TWave:
-    its = measured.measurements.leads.get(lead)
-    if its is None or its.t_mv is None:
+    found = measured.measurements.leads.get(lead)
+    if found is None or found.t_mv is None:
         return "unreadable"
     if lead in measured.biphasic:
         return "biphasic"
-    if its.t_mv <= INVERSION_MV:
-        return "deeply inverted" if its.t_mv <= _DEEP_MV else "inverted"
-    return "upright" if its.t_mv >= -INVERSION_MV else "flat"
+    if found.t_mv <= INVERSION_MV:
+        return "deeply inverted" if found.t_mv <= _DEEP_MV else "inverted"
+    return "upright" if found.t_mv >= -INVERSION_MV else "flat"
 
 
 def _intervals(numbers: Measurements) -> str:

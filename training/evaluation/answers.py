@@ -35,7 +35,7 @@ class Asked:
 
 def ask(asked: Asked, processes: int, on_progress: Callable[[int], None]) -> list[Judgement]:
     """All judgements, in the order of the examples. `told` hears how many were added, as they come."""
-    held = {each.at for each in judgement.read(asked.file)}
+    held = {known.at for known in judgement.read(asked.file)}
     missing = [at for at in range(len(asked.examples)) if at not in held]
     on_progress(len(held))
     chunks = [missing[first : first + _CHUNK] for first in range(0, len(missing), _CHUNK)]
@@ -46,7 +46,7 @@ def ask(asked: Asked, processes: int, on_progress: Callable[[int], None]) -> lis
             for answered in pool.imap_unordered(_answer, chunks):
                 judgement.append(asked.file, answered)
                 on_progress(len(answered))
-    by_place = {each.at: each for each in judgement.read(asked.file)}
+    by_place = {known.at: known for known in judgement.read(asked.file)}
     return [by_place[at] for at in range(len(asked.examples))]
 
 

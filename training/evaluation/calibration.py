@@ -38,7 +38,7 @@ def fit_temperature(judgements: Sequence[Judgement]) -> Fit:
     """The temperature with the least negative log likelihood. Raises CalibrationError."""
     if len(judgements) < LEAST_EXAMPLES:
         raise CalibrationError(f"{len(judgements)} examples are too few; at least {LEAST_EXAMPLES} are needed.")
-    if len({each.ischemic for each in judgements}) < 2:
+    if len({item.ischemic for item in judgements}) < 2:
         raise CalibrationError("All examples have the same answer.")
     found = minimize_scalar(
         lambda log: _negative_log_likelihood(judgements, _temperature(float(np.exp(log)))),
@@ -51,8 +51,8 @@ def fit_temperature(judgements: Sequence[Judgement]) -> Fit:
 
 def best_threshold(judgements: Sequence[Judgement], calibration: TemperatureCalibration) -> float:
     """The calibrated probability with the greatest sum of sensitivity and specificity (Youden, 1950)."""
-    stated = np.array([calibration.apply(each.raw_probability) for each in judgements])
-    truth = np.array([each.ischemic for each in judgements])
+    stated = np.array([calibration.apply(item.raw_probability) for item in judgements])
+    truth = np.array([item.ischemic for item in judgements])
     candidates = np.unique(stated)
     gains = [(stated[truth] >= at).mean() - (stated[~truth] >= at).mean() for at in candidates]
     return round(float(candidates[int(np.argmax(gains))]), 4)
@@ -63,8 +63,8 @@ def _temperature(value: float) -> TemperatureCalibration:
 
 
 def _negative_log_likelihood(judgements: Sequence[Judgement], calibration: TemperatureCalibration) -> float:
-    stated = np.array([calibration.apply(each.raw_probability) for each in judgements])
-    truth = np.array([each.ischemic for each in judgements])
+    stated = np.array([calibration.apply(item.raw_probability) for item in judgements])
+    truth = np.array([item.ischemic for item in judgements])
     right = np.clip(np.where(truth, stated, 1 - stated), _SUREST, 1.0)
     return float(-np.log(right).mean())
 

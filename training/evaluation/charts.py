@@ -71,7 +71,7 @@ def draw_reliability(models: Mapping[str, Table], title: str, out: Path) -> None
     for at, ((name, table), colour) in enumerate(zip(models.items(), _COLOURS, strict=False)):
         bins = reliability(table)
         upper.plot(
-            [each.stated for each in bins], [each.true for each in bins], "o-", color=colour, markersize=4,
+            [bin_.stated for bin_ in bins], [bin_.true for bin_ in bins], "o-", color=colour, markersize=4,
             linewidth=1.2, label=name,
         )  # fmt: skip
         counts, _ = np.histogram(table.probability, edges)

@@ -35,7 +35,7 @@ class Judgement:
         """An answer held against the example's truth and its waveform."""
         numbers = example.measured.measurements
         reasoning = ground(answer.text, numbers)
-        readable = {lead for lead, its in numbers.leads.items() if its.t_mv is not None and lead != "aVR"}
+        readable = {lead for lead, found in numbers.leads.items() if found.t_mv is not None and lead != "aVR"}
         stated = {claim.lead for claim in reasoning.claims if claim.stated == "inverted" and claim.lead}
         return cls(
             at=at,

@@ -126,7 +126,7 @@ def brier(of: Table) -> float:
 def calibration_error(of: Table) -> float:
     """Expected calibration error over ten bins of equal width."""
     bins = reliability(of)
-    return sum(each.count * abs(each.stated - each.true) for each in bins) / len(of)
+    return sum(item.count * abs(item.stated - item.true) for item in bins) / len(of)
 
 
 SCORES: Final[Mapping[str, Callable[[Table], float]]] = MappingProxyType(
@@ -172,7 +172,7 @@ def scored(of: Table) -> dict[str, Score]:
     """Every score with its interval."""
     chosen = _resampled(len(of))
     drawn = [of.rows(rows) for rows in chosen]
-    return {name: _interval(score(of), [score(each) for each in drawn]) for name, score in SCORES.items()}
+    return {name: _interval(score(of), [score(item) for item in drawn]) for name, score in SCORES.items()}
 
 
 def difference(one: Table, other: Table, name: str) -> Score:

@@ -137,12 +137,12 @@ def _weights(manifest: Manifest) -> str:
 def _cells(row: Row) -> list[str]:
     name = row.model if row.control is None else f"{row.model}, {row.control}"
     form = "" if row.format is None else f"{100 * row.format:.1f} %"
-    said = [each for each in _SHOWN if row.model != BASELINE or each not in _OF_REASONING]
+    said = [item for item in _SHOWN if row.model != BASELINE or item not in _OF_REASONING]
     return [
         name,
         row.data,
         str(len(row.table)),
-        *(_cell(row.scores[each]) if each in said else "" for each in _SHOWN),
+        *(_cell(row.scores[item]) if item in said else "" for item in _SHOWN),
         form,
     ]
 

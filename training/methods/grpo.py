@@ -81,8 +81,8 @@ def _questions(count: int, example: Callable[[int], Example], prompts: PromptBui
     def asked(rows: dict[str, list[int]]) -> dict[str, list[Any]]:
         chosen = [example(at) for at in rows["at"]]
         return {
-            "prompt": [prompts.messages(each.facts) for each in chosen],
-            "image": [Image.fromarray(each.image) for each in chosen],
+            "prompt": [prompts.messages(item.facts) for item in chosen],
+            "image": [Image.fromarray(item.image) for item in chosen],
             "at": rows["at"],
         }
 

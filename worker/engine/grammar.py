@@ -199,9 +199,9 @@ def _publishable(text: bytes) -> bool:
 
 def _byte_decoder() -> dict[str, int]:
     """The printable stand-ins by which byte-level BPE writes bytes: themselves, or 256 and up for the others."""
-    own = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in own]
-    return {chr(byte): byte for byte in own} | {chr(256 + index): byte for index, byte in enumerate(others)}
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + index): byte for index, byte in enumerate(others)}
 
 
 def reasoning_and_answer(text: str) -> tuple[str, bool]:

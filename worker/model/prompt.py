@@ -109,7 +109,11 @@ class PromptBuilder:
         messages = self._messages(facts, clinical)
         text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [each for token in ids for each in ([token] * self._grid.tokens if token == self._image_id else [token])]
+        return [
+            expanded
+            for token in ids
+            for expanded in ([token] * self._grid.tokens if token == self._image_id else [token])
+        ]
 
     def _count_control_tokens(self, ids: list[int]) -> int:
         added = set(self._tokenizer.get_added_vocab().values())

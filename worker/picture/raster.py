@@ -80,18 +80,18 @@ def _by_columns(line: NDArray[np.float32], px_per_mm: float) -> NDArray[np.float
     """
     if len(line) < 2:
         return line
-    each = int(1 / (px_per_mm * float(line[1, 0] - line[0, 0])) + 1e-3)
-    count = len(line) // each if each > 2 else 0
+    samples_a_column = int(1 / (px_per_mm * float(line[1, 0] - line[0, 0])) + 1e-3)
+    count = len(line) // samples_a_column if samples_a_column > 2 else 0
     if count == 0:
         return line
-    columns = line[: count * each].reshape(count, each, 2)
+    columns = line[: count * samples_a_column].reshape(count, samples_a_column, 2)
     y_mm = np.ascontiguousarray(columns[:, :, 1].T)
     low, high = y_mm.min(axis=0), y_mm.max(axis=0)
     rising = y_mm[-1] >= y_mm[0]
     pairs = np.empty((2 * count, 2), np.float32)
     pairs[0::2, 0], pairs[1::2, 0] = columns[:, 0, 0], columns[:, -1, 0]
     pairs[0::2, 1], pairs[1::2, 1] = np.where(rising, low, high), np.where(rising, high, low)
-    return np.concatenate((pairs, line[count * each :]))
+    return np.concatenate((pairs, line[count * samples_a_column :]))
 
 
 def _fixed(points_mm: NDArray[np.floating], px_per_mm: float, offset_px: float = 0.0) -> NDArray[np.int32]:

@@ -164,10 +164,10 @@ class Redriver:
     def _pass(self, positions: Positions) -> None:
         self._ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
         chosen = self._choose(positions)
-        while some := list(itertools.islice(chosen, STEP_RECORDS)):
+        while batch := list(itertools.islice(chosen, STEP_RECORDS)):
             step: list[_Settlement] = []
             size = 0
-            for ready in self._given_up(some) if self._plan.give_up else self._examined(some):
+            for ready in self._given_up(batch) if self._plan.give_up else self._examined(batch):
                 step.append(ready)
                 size += len(ready.message.value) if ready.message else 0
                 if size >= STEP_BYTES:
@@ -189,13 +189,13 @@ class Redriver:
                 if not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons):
                     yield _Candidate(partition, offset, rejection)
 
-    def _given_up(self, some: Sequence[_Candidate]) -> Iterator[_Settlement]:
-        return map(_Settlement, some)
+    def _given_up(self, batch: Sequence[_Candidate]) -> Iterator[_Settlement]:
+        return map(_Settlement, batch)
 
-    def _examined(self, some: Sequence[_Candidate]) -> Iterator[_Settlement]:
+    def _examined(self, batch: Sequence[_Candidate]) -> Iterator[_Settlement]:
         """Those whose record is there, unchanged, and may be put back. The others are refused."""
         wanted: dict[Coordinates, list[_Candidate]] = {}
-        for chosen in some:
+        for chosen in batch:
             refusal = self._refusal_unread(chosen)
             if refusal is not None:
                 self._refuse(chosen, refusal)

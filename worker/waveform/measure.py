@@ -101,7 +101,7 @@ def _measurements(ecg: Ecg, beats: Beats, waves: Waves, leads: dict[str, LeadMea
     qtc_ms = None if qt_ms is None else round(qt_ms / beats.rr_s ** (1 / 3), 1)
     # aVR is upside down by its place: a negative T is normal there and never counts as inverted.
     inverted = tuple(
-        lead for lead, its in leads.items() if lead != "aVR" and its.t_mv is not None and its.t_mv <= INVERSION_MV
+        lead for lead, found in leads.items() if lead != "aVR" and found.t_mv is not None and found.t_mv <= INVERSION_MV
     )
     return Measurements(
         heart_rate_bpm=round(60 / beats.rr_s, 1),

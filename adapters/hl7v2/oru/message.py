@@ -112,13 +112,13 @@ def _visit(encounter: str | None) -> Iterator[str]:
 
 def _order(finding: Finding) -> Iterator[str]:
     """ORC and OBR. The filler number is this finding's own, so that the ECG's own result is not overwritten."""
-    placer, own = text_field(finding.order.placer or ""), component_field(finding.finding_id, PRODUCT)
-    yield segment("ORC", {1: text_field("RE"), 2: placer, 3: own})
+    placer, filler = text_field(finding.order.placer or ""), component_field(finding.finding_id, PRODUCT)
+    yield segment("ORC", {1: text_field("RE"), 2: placer, 3: filler})
     parent = "^".join((placer, text_field(finding.order.filler or ""))).rstrip("^")
     fields = {
         1: text_field("1"),
         2: placer,
-        3: own,
+        3: filler,
         4: component_field("TWI", "T-wave inversion, automated reading", LOCAL, "8601-7", "EKG impression", LOINC),
         7: time_field(finding.ecg.acquired_at),
         22: time_field(_reported_at(finding)),

@@ -71,7 +71,7 @@ def _figures(samples: list[dict[str, Any]]) -> dict[str, Any]:
     files = [[sample["open_files"][worker] for sample in warm] for worker in range(WORKERS)]
     memory = [[sample["rss_mb"][worker] for sample in warm] for worker in range(WORKERS)]
     return {
-        "rss_mb_per_hour": [slope_per_hour(at_s, each) for each in memory],
-        "rss_mb_last": [each[-1] for each in memory],
-        "open_files_first_last_max": [(each[0], each[-1], max(each)) for each in files],
+        "rss_mb_per_hour": [slope_per_hour(at_s, item) for item in memory],
+        "rss_mb_last": [item[-1] for item in memory],
+        "open_files_first_last_max": [(item[0], item[-1], max(item)) for item in files],
     }

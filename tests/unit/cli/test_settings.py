@@ -40,7 +40,7 @@ def test_flags_then_environment_then_file_then_default(tmp_path: Path, monkeypat
     assert (settings.group, settings.member, settings.processes) == ("flag", "environment", 3)
     assert settings.drain_s == 25
     stated = stated_settings(file, {"group": "flag", "model": None}, strict=True)
-    assert {name: (each.origin, each.source) for name, each in stated.items()} == {
+    assert {name: (item.origin, item.source) for name, item in stated.items()} == {
         "group": ("flag", "--group"),
         "member": ("environment", "ECG_MEMBER"),
         "processes": ("file", f"processes in {file}"),
@@ -69,13 +69,13 @@ def test_every_field_has_a_name_outside_or_is_the_rooms_own_matter() -> None:
         held: Any = settings
         for name in group:
             held = getattr(held, name)
-        here = {(*group, each.name) for each in fields(held)}
+        here = {(*group, item.name) for item in fields(held)}
         assert here <= paths | inside | groups
         assert {path for path in paths if path[:-1] == group} <= here
 
 
 # Those of Kafka depend on one another: below.
-@pytest.mark.parametrize("name", [name for name, each in SETTINGS.items() if each.path[0] != "kafka"])
+@pytest.mark.parametrize("name", [name for name, item in SETTINGS.items() if item.path[0] != "kafka"])
 def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     setting = SETTINGS[name]
     special = {
@@ -90,7 +90,7 @@ def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypa
     monkeypatch.setenv(setting.variable, value)
     shown = Settings.load(strict=True).shown()
     assert in_words(shown.pop(name)) in (value, f"{value}.0", "iso8859-1")
-    assert shown == {other: default(each) for other, each in SETTINGS.items() if other != name}
+    assert shown == {other: default(item) for other, item in SETTINGS.items() if other != name}
 
 
 def test_kafkas_settings_arrive_together(monkeypatch: pytest.MonkeyPatch) -> None:

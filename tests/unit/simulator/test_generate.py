@@ -117,11 +117,11 @@ def test_symmetry_is_what_the_truth_says(entity: str) -> None:
     ratios = [
         found / stated
         for truth, measured in clean_ecgs(entity)
-        for lead, its in truth.per_lead.items()
+        for lead, known in truth.per_lead.items()
         if lead in truth.leads
-        and (stated := its.symmetry) is not None
+        and (stated := known.symmetry) is not None
         and (found := measured.measurements.leads[lead].t_symmetry) is not None
-        and abs(its.st_mv) < 0.03  # a tangent from a level ST segment
+        and abs(known.st_mv) < 0.03  # a tangent from a level ST segment
     ]
     if ratios:
         assert np.median(ratios) == pytest.approx(1, abs=0.2)
@@ -143,7 +143,7 @@ def test_entities_are_what_their_names_say() -> None:
 
     for truth in every("wellens_b"):
         assert {"V2", "V3", "V4"} <= set(truth.leads)
-        assert min(its.t_mv for its in truth.per_lead.values()) <= -0.43
+        assert min(known.t_mv for known in truth.per_lead.values()) <= -0.43
     assert any(truth.biphasic for truth in every("wellens_a"))
     for truth in every("lvh_strain"):
         assert {"V6", "aVL"} <= set(truth.leads)
@@ -177,9 +177,9 @@ def test_the_twins_of_memory_and_ischemia_differ_in_their_history_only() -> None
 def test_voltages_of_hypertrophy_are_measured() -> None:
     tall = [measured.measurements.sokolow_lyon_mv for _, measured in clean_ecgs("lvh_strain")]
     usual = [measured.measurements.sokolow_lyon_mv for _, measured in clean_ecgs("nste_acs_lateral")]
-    assert min(each for each in tall if each is not None) >= 3.0
-    assert np.median([each for each in tall if each is not None]) >= 3.5
-    assert max(each for each in usual if each is not None) < 3.5
+    assert min(item for item in tall if item is not None) >= 3.0
+    assert np.median([item for item in tall if item is not None]) >= 3.5
+    assert max(item for item in usual if item is not None) < 3.5
 
 
 @pytest.mark.parametrize("problem", ["flat", "saturated", "noisy"])

@@ -96,7 +96,7 @@ def test_one_address_that_takes_connections_is_enough(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "told"), [(OSError(113, "No route to host"), "no route to it"), (TimeoutError(), "no answer within 3 s")]
+    ("kind", "said"), [(OSError(113, "No route to host"), "no route to it"), (TimeoutError(), "no answer within 3 s")]
 )
 def test_what_the_network_says_is_passed_on(kind: OSError, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*_: object, **__: object) -> None:

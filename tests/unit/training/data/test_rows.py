@@ -31,7 +31,7 @@ def test_a_batch_is_made_of_the_examples_of_its_rows_in_their_order() -> None:
     examples = Counted(5)
     table = index_dataset(examples)
     batch = examples_of([table[3], table[0], table[3]], examples)
-    assert [each is examples.stock[at] for each, at in zip(batch, (3, 0, 3), strict=True)] == [True] * 3
+    assert [item is examples.stock[at] for item, at in zip(batch, (3, 0, 3), strict=True)] == [True] * 3
     assert examples.made == [3, 0, 3]
 
 

@@ -75,6 +75,6 @@ def test_anything_else_is_a_place_of_recorded_files(tmp_path: Path) -> None:
     (tmp_path / "labels.jsonl").write_text(json.dumps({"file": "one.dcm", "ischemic": True}) + "\n")
     opened = open_data(str(tmp_path), FORM, read)
     assert isinstance(opened, RecordedExamples)
-    assert [each.ischemic for each in opened] == [True]
+    assert [item.ischemic for item in opened] == [True]
     with pytest.raises(DataError):
         open_data(str(tmp_path / "nowhere"), FORM, read)

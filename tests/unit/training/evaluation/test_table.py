@@ -186,7 +186,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
     def ask(question: Asked, processes: int, answer_text: Callable[[int], None]) -> list[Judgement]:
         before.append(question)
         answer_text(len(question.examples))
-        return judgements([True] * len(question.examples), [each.ischemic for each in question.examples])
+        return judgements([True] * len(question.examples), [item.ischemic for item in question.examples])
 
     files = {"config.json": "c" * 64, "model.safetensors": "abcdef" * 10}
     manifest = SimpleNamespace(files=files, calibration=TemperatureCalibration(temperature=2.0))
@@ -250,9 +250,9 @@ def freely(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     batches: list[list[str]] = []
 
     def write(_network: Any, _bundle: Any, batch: Sequence[Example]) -> list[str]:
-        batches.append([each.name for each in batch])
+        batches.append([item.name for item in batch])
         whole = "<think>a</think><answer>no</answer>"
-        return [whole if int(each.name[1:]) % 2 else "no" for each in batch]
+        return [whole if int(item.name[1:]) % 2 else "no" for item in batch]
 
     monkeypatch.setattr(table, "load_model", lambda _model: None)
     monkeypatch.setattr(ModelBundle, "load", lambda _model: None)

@@ -55,7 +55,7 @@ def test_grounding_is_off_unless_it_is_given_a_weight() -> None:
 def test_a_reward_without_weight_is_not_computed(name: str) -> None:
     weights = {"format_weight": 0.1, "accuracy_weight": 0.2, "grounding_weight": 0.3}
     functions, used = rewards(**weights | {name: 0.0})
-    assert used == [weight for each, weight in weights.items() if each != name]
+    assert used == [weight for item, weight in weights.items() if item != name]
     assert len(functions) == 2
 
 

@@ -76,7 +76,7 @@ def test_onnx_runtime_computes_what_transformers_computes(
     encoder = OrtVisionEncoder(bundle.directory / "vision.onnx", "cpu", threads=1)
     assert encoder.name == "onnxruntime CPUExecutionProvider"
     found = [encoder.encode(image) for image in images]
-    assert relative_error(np.stack([each.numpy() for each in found]), wanted) < 1e-5
+    assert relative_error(np.stack([item.numpy() for item in found]), wanted) < 1e-5
     assert torch.equal(encoder.encode(images[1]), found[1])
 
 

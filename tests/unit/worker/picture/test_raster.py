@@ -68,9 +68,9 @@ def test_every_lead_has_its_place_and_reacts_there_only(name: str) -> None:
         after = render_image(step(cell.lead, cell.column * seconds + 0.5 * seconds, 0.5), layout)
         changed = (before != after).any(axis=2)
         assert changed.any()
-        for own in (other for other in cells(layout) if other.lead == cell.lead):
-            left, right = own.left_mm - 1, own.left_mm + own.width_mm + 1
-            top, bottom = own.baseline_mm - 0.5 * layout.gain_mm_per_mv - 1, own.baseline_mm + 1
+        for same_lead in (other for other in cells(layout) if other.lead == cell.lead):
+            left, right = same_lead.left_mm - 1, same_lead.left_mm + same_lead.width_mm + 1
+            top, bottom = same_lead.baseline_mm - 0.5 * layout.gain_mm_per_mv - 1, same_lead.baseline_mm + 1
             left_px, right_px, top_px, bottom_px = (int(mm * layout.px_per_mm) for mm in (left, right, top, bottom))
             changed[top_px : bottom_px + 1, left_px : right_px + 1] = False
         assert not changed.any()

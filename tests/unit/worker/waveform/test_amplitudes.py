@@ -42,11 +42,11 @@ def triangle(height_mv: float, rise: int, fall: int) -> NDArray[np.float64]:
 @pytest.mark.parametrize("lead", WAVES)
 def test_heights_are_those_of_the_waves_whatever_the_level_they_stand_on(lead: str, level_mv: float) -> None:
     _, _, r, s, t = WAVES[lead]
-    its = lead_measurements(measured(beat_rows(WAVES[lead], level_mv=level_mv)), 0)
-    assert its.r_mv == pytest.approx(r, abs=0.01)
-    assert its.s_mv == pytest.approx(s, abs=0.016)  # the peak lies between two samples
-    assert its.t_mv == pytest.approx(t, abs=0.005)
-    assert its.st_mv == pytest.approx(0, abs=0.001)
+    found = lead_measurements(measured(beat_rows(WAVES[lead], level_mv=level_mv)), 0)
+    assert found.r_mv == pytest.approx(r, abs=0.01)
+    assert found.s_mv == pytest.approx(s, abs=0.016)  # the peak lies between two samples
+    assert found.t_mv == pytest.approx(t, abs=0.005)
+    assert found.st_mv == pytest.approx(0, abs=0.001)
 
 
 def test_a_lead_that_cannot_be_used_has_no_numbers_and_the_others_keep_theirs() -> None:
@@ -60,13 +60,13 @@ def test_a_lead_that_cannot_be_used_has_no_numbers_and_the_others_keep_theirs() 
 
 @pytest.mark.parametrize(("r_mv", "s_mv"), [(0.049, -0.5), (0.05, 0.0), (0.051, 0.0)])
 def test_what_comes_before_an_r_of_a_twentieth_is_a_q(r_mv: float, s_mv: float) -> None:
-    its = lead_measurements(measured(drawn({ONSET + 5: -0.5, ONSET + 15: r_mv})), 0)
-    assert (its.r_mv, its.s_mv) == pytest.approx((r_mv, s_mv))
+    found = lead_measurements(measured(drawn({ONSET + 5: -0.5, ONSET + 15: r_mv})), 0)
+    assert (found.r_mv, found.s_mv) == pytest.approx((r_mv, s_mv))
 
 
 def test_what_comes_after_the_first_r_is_an_s() -> None:
-    its = lead_measurements(measured(drawn({ONSET + 5: -0.5, ONSET + 15: 0.4, ONSET + 25: -0.3, ONSET + 35: 0.2})), 0)
-    assert (its.r_mv, its.s_mv) == pytest.approx((0.4, -0.3))
+    found = lead_measurements(measured(drawn({ONSET + 5: -0.5, ONSET + 15: 0.4, ONSET + 25: -0.3, ONSET + 35: 0.2})), 0)
+    assert (found.r_mv, found.s_mv) == pytest.approx((0.4, -0.3))
 
 
 def test_r_and_s_are_looked_for_from_the_first_sample_of_the_qrs_to_its_last() -> None:
@@ -79,13 +79,13 @@ def test_r_and_s_are_looked_for_from_the_first_sample_of_the_qrs_to_its_last() -
 @pytest.mark.parametrize("sign", [1, -1])
 def test_r_is_never_negative_and_s_never_positive_nor_minus_zero(sign: int) -> None:
     all_one_way = drawn(dict.fromkeys(range(ONSET, QRS_END + 1), 0.3 * sign))
-    its = lead_measurements(measured(all_one_way), 0)
-    assert (its.r_mv, its.s_mv) == pytest.approx((0.3, 0.0) if sign > 0 else (0.0, -0.3))
+    found = lead_measurements(measured(all_one_way), 0)
+    assert (found.r_mv, found.s_mv) == pytest.approx((0.3, 0.0) if sign > 0 else (0.0, -0.3))
 
 
 def test_what_rounds_to_nothing_has_no_sign() -> None:
-    its = lead_measurements(smooth({ONSET + 152: -0.0004, QRS_END + 30: -0.0004}), 0)
-    assert (str(its.t_mv), str(its.st_mv), str(its.s_mv)) == ("0.0", "0.0", "0.0")
+    found = lead_measurements(smooth({ONSET + 152: -0.0004, QRS_END + 30: -0.0004}), 0)
+    assert (str(found.t_mv), str(found.st_mv), str(found.s_mv)) == ("0.0", "0.0", "0.0")
 
 
 def test_st_is_measured_60_ms_after_the_j_point() -> None:
@@ -159,9 +159,9 @@ def test_a_t_wave_below_a_tenth_has_no_symmetry(t_mv: float, shapeless: bool, si
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize(("rise", "fall"), [(40, 40), (60, 30), (30, 60), (80, 40)])
 def test_symmetry_is_the_length_of_the_rise_over_that_of_the_fall(rise: int, fall: int, sign: int) -> None:
-    its = lead_measurements(measured(triangle(0.4 * sign, rise, fall)), 0)
-    assert its.t_mv == pytest.approx(0.4 * sign, abs=0.03)
-    assert its.t_symmetry == pytest.approx(rise / fall, rel=0.12)
+    found = lead_measurements(measured(triangle(0.4 * sign, rise, fall)), 0)
+    assert found.t_mv == pytest.approx(0.4 * sign, abs=0.03)
+    assert found.t_symmetry == pytest.approx(rise / fall, rel=0.12)
 
 
 def test_a_symmetric_wave_is_symmetric_whichever_way_it_points() -> None:

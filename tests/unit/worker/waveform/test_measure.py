@@ -38,14 +38,14 @@ def t_of(ecg: Ecg, lead: str) -> float:
 @pytest.mark.parametrize("hz", [250, 500, 1000])
 def test_a_real_ecg_is_measured_as_its_electrocardiograph_did(hz: int) -> None:
     ecg = real_ecg() if hz == 1000 else resample(real_ecg(), hz)
-    its = measure(ecg).measurements
-    assert its.heart_rate_bpm == pytest.approx(60 / 0.982, abs=0.5)
-    assert its.pr_ms == pytest.approx(161, abs=15)
-    assert its.qrs_ms == pytest.approx(75, abs=10)
-    assert its.qt_ms == pytest.approx(368, abs=15)
-    assert its.qtc_ms == pytest.approx(370, abs=15)
-    assert its.axis_deg == pytest.approx(52, abs=5)
-    assert its.t_wave_inversion == ("V1",)
+    found = measure(ecg).measurements
+    assert found.heart_rate_bpm == pytest.approx(60 / 0.982, abs=0.5)
+    assert found.pr_ms == pytest.approx(161, abs=15)
+    assert found.qrs_ms == pytest.approx(75, abs=10)
+    assert found.qt_ms == pytest.approx(368, abs=15)
+    assert found.qtc_ms == pytest.approx(370, abs=15)
+    assert found.axis_deg == pytest.approx(52, abs=5)
+    assert found.t_wave_inversion == ("V1",)
     assert measure(ecg).quality.usable
     assert {flag.problem for flag in measure(ecg).quality.flags} <= {"time_zone_assumed"}
 
@@ -53,14 +53,14 @@ def test_a_real_ecg_is_measured_as_its_electrocardiograph_did(hz: int) -> None:
 @pytest.mark.parametrize("hz", RATES_HZ)
 @pytest.mark.parametrize("bpm", [45, 60, 75, 100, 120, 140])
 def test_rate_and_intervals_are_true_at_every_rate(bpm: int, hz: int) -> None:
-    its = measure(analytic_ecg(bpm, hz)).measurements
+    found = measure(analytic_ecg(bpm, hz)).measurements
     start_s, width_s = t_timing_s(bpm)
     qt_ms = (start_s + TANGENT * width_s) * 1000
-    assert its.heart_rate_bpm == pytest.approx(bpm, abs=0.5)
-    assert its.pr_ms == pytest.approx(pr_s(bpm) * 1000, abs=15)
-    assert its.qrs_ms == pytest.approx(QRS_S * 1000, abs=10)
-    assert its.qt_ms == pytest.approx(qt_ms, abs=10)
-    assert its.qtc_ms == pytest.approx(qt_ms / np.cbrt(60 / bpm), abs=12)
+    assert found.heart_rate_bpm == pytest.approx(bpm, abs=0.5)
+    assert found.pr_ms == pytest.approx(pr_s(bpm) * 1000, abs=15)
+    assert found.qrs_ms == pytest.approx(QRS_S * 1000, abs=10)
+    assert found.qt_ms == pytest.approx(qt_ms, abs=10)
+    assert found.qtc_ms == pytest.approx(qt_ms / np.cbrt(60 / bpm), abs=12)
 
 
 @pytest.mark.parametrize("hz", RATES_HZ)
@@ -68,12 +68,12 @@ def test_rate_and_intervals_are_true_at_every_rate(bpm: int, hz: int) -> None:
 def test_amplitudes_are_true_in_every_lead(bpm: int, hz: int) -> None:
     leads = measure(analytic_ecg(bpm, hz)).measurements.leads
     for lead, (_, _, r, s, t) in WAVES.items():
-        its = leads[lead]
-        assert its.t_mv == pytest.approx(t, abs=0.02), lead
-        assert its.r_mv == pytest.approx(r, abs=0.03), lead
-        assert its.s_mv == pytest.approx(s, abs=0.05), lead
+        found = leads[lead]
+        assert found.t_mv == pytest.approx(t, abs=0.02), lead
+        assert found.r_mv == pytest.approx(r, abs=0.03), lead
+        assert found.s_mv == pytest.approx(s, abs=0.05), lead
         if bpm <= 100:  # faster, the T wave has begun by then
-            assert its.st_mv == pytest.approx(0, abs=0.02), lead
+            assert found.st_mv == pytest.approx(0, abs=0.02), lead
 
 
 @given(st.floats(48, 130), st.dictionaries(st.sampled_from(sorted(WAVES)), st.floats(-0.8, 0.8), max_size=4))
@@ -93,20 +93,20 @@ def test_inversion_begins_at_a_tenth_of_a_millivolt(t_mv: float, inverted: bool)
 
 
 def test_the_normal_t_wave_of_avr_is_no_inversion() -> None:
-    its = measure(analytic_ecg()).measurements
-    assert its.leads["aVR"].t_mv == pytest.approx(-0.27, abs=0.02)
-    assert its.t_wave_inversion == ()
+    found = measure(analytic_ecg()).measurements
+    assert found.leads["aVR"].t_mv == pytest.approx(-0.27, abs=0.02)
+    assert found.t_wave_inversion == ()
 
 
 @pytest.mark.parametrize(("leads", "depth_mv"), [(("V2", "V3", "V4"), 0.3), (("II", "V5", "V6"), 0.2), (("I",), 0.15)])
 def test_inversions_put_into_a_real_ecg_are_found_at_their_depth(leads: tuple[str, ...], depth_mv: float) -> None:
     before = measure(real_ecg()).measurements
-    its = measure(invert_t_waves(real_ecg(), leads, depth_mv=depth_mv)).measurements
+    found = measure(invert_t_waves(real_ecg(), leads, depth_mv=depth_mv)).measurements
     for lead in leads:
-        assert its.leads[lead].t_mv == pytest.approx(-depth_mv, abs=0.04)
-        assert lead in its.t_wave_inversion
+        assert found.leads[lead].t_mv == pytest.approx(-depth_mv, abs=0.04)
+        assert lead in found.t_wave_inversion
     for lead in set(WAVES) - set(leads):
-        assert its.leads[lead].t_mv == pytest.approx(before.leads[lead].t_mv, abs=0.02)
+        assert found.leads[lead].t_mv == pytest.approx(before.leads[lead].t_mv, abs=0.02)
 
 
 def test_symmetric_and_strain_like_inversions_differ() -> None:
@@ -145,10 +145,10 @@ def test_an_upright_t_after_a_depressed_st_segment_is_no_inversion() -> None:
     for onset in onsets_s(60):
         st_mv -= 0.2 * np.clip((t_s - onset - 0.07) / 0.016, 0, 1) * np.clip((onset + 0.27 - t_s) / 0.06, 0, 1)
     depressed = plus(ecg, {"V5": st_mv})
-    its = measure(depressed).measurements
-    assert its.leads["V5"].st_mv == pytest.approx(-0.2, abs=0.03)
-    assert its.leads["V5"].t_mv == pytest.approx(0.15, abs=0.03)
-    assert "V5" not in its.t_wave_inversion
+    found = measure(depressed).measurements
+    assert found.leads["V5"].st_mv == pytest.approx(-0.2, abs=0.03)
+    assert found.leads["V5"].t_mv == pytest.approx(0.15, abs=0.03)
+    assert "V5" not in found.t_wave_inversion
 
 
 def test_a_t_wave_that_ends_inverted_is_named_as_biphasic() -> None:
@@ -205,16 +205,16 @@ def test_a_wide_notched_qrs_is_measured_whole() -> None:
     ecg = analytic_ecg(60, waves={lead: (waves[0], 0, 0, 0, waves[4]) for lead, waves in WAVES.items()})
     heights = {"I": 0.8, "II": 0.5, "V1": -1.0, "V2": -1.8, "V3": -1.2, "V4": 0.4, "V5": 1.0, "V6": 1.1}
     notched = np.asarray(sum(bump(t_s, on, 0.085) + bump(t_s, on + 0.065, 0.085) for on in onsets_s(60)))
-    its = measure(plus(ecg, {lead: height * notched for lead, height in heights.items()})).measurements
-    assert its.qrs_ms == pytest.approx(150, abs=12)
-    assert its.heart_rate_bpm == pytest.approx(60, abs=0.5)
+    found = measure(plus(ecg, {lead: height * notched for lead, height in heights.items()})).measurements
+    assert found.qrs_ms == pytest.approx(150, abs=12)
+    assert found.heart_rate_bpm == pytest.approx(60, abs=0.5)
 
 
 def test_tall_t_waves_are_no_beats() -> None:
     small = {lead: (p, q / 5, r / 5, s / 5, 0.9) for lead, (p, q, r, s, _) in WAVES.items() if lead not in ("V2", "V5")}
-    its = measure(analytic_ecg(70, waves=small)).measurements
-    assert its.heart_rate_bpm == pytest.approx(70, abs=0.5)
-    assert its.leads["V3"].t_mv == pytest.approx(0.9, abs=0.03)
+    found = measure(analytic_ecg(70, waves=small)).measurements
+    assert found.heart_rate_bpm == pytest.approx(70, abs=0.5)
+    assert found.leads["V3"].t_mv == pytest.approx(0.9, abs=0.03)
 
 
 def test_without_p_waves_there_is_no_pr_interval() -> None:
@@ -223,11 +223,11 @@ def test_without_p_waves_there_is_no_pr_interval() -> None:
 
 
 def test_without_t_waves_there_is_no_qt_interval_and_no_inversion() -> None:
-    its = measure(analytic_ecg(t_mv=dict.fromkeys(WAVES, 0.0))).measurements
-    assert its.qt_ms is None
-    assert its.qtc_ms is None
-    assert its.t_wave_inversion == ()
-    assert its.leads["V4"].t_mv == pytest.approx(0, abs=0.02)
+    found = measure(analytic_ecg(t_mv=dict.fromkeys(WAVES, 0.0))).measurements
+    assert found.qt_ms is None
+    assert found.qtc_ms is None
+    assert found.t_wave_inversion == ()
+    assert found.leads["V4"].t_mv == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize("hz", [250, 500])

@@ -26,13 +26,13 @@ LIMB_FOLLOWERS = {"III", "aVR", "aVL", "aVF"}
 
 
 def flagged(ecg: Ecg) -> set[tuple[str | None, str]]:
-    own = {(flag.lead, flag.problem) for flag in measure(ecg).quality.flags if flag not in ecg.notes}
-    assert {problem for _, problem in own} <= set(PROBLEMS)
-    return own
+    added = {(flag.lead, flag.problem) for flag in measure(ecg).quality.flags if flag not in ecg.notes}
+    assert {problem for _, problem in added} <= set(PROBLEMS)
+    return added
 
 
 def measured_leads(ecg: Ecg) -> set[str]:
-    return {lead for lead, its in measure(ecg).measurements.leads.items() if its != UNMEASURED}
+    return {lead for lead, values in measure(ecg).measurements.leads.items() if values != UNMEASURED}
 
 
 @pytest.mark.parametrize("bpm", [45, 60, 100, 140])
@@ -171,9 +171,9 @@ def test_what_the_decoder_noted_comes_first() -> None:
 def test_a_loud_lead_does_not_disturb_the_others() -> None:
     ecg = analytic_ecg()
     loud = plus(ecg, {"V1": 2 * np.random.default_rng(5).standard_normal(5000)})
-    clean, its = measure(ecg).measurements, measure(loud).measurements
-    assert its.heart_rate_bpm == clean.heart_rate_bpm
-    assert its.leads["V4"].t_mv == pytest.approx(clean.leads["V4"].t_mv, abs=0.01)
+    clean, values = measure(ecg).measurements, measure(loud).measurements
+    assert values.heart_rate_bpm == clean.heart_rate_bpm
+    assert values.leads["V4"].t_mv == pytest.approx(clean.leads["V4"].t_mv, abs=0.01)
 
 
 def trembling(lead: str, row_uv: NDArray[np.floating], hz: float = 500) -> list[tuple[str, float | None]]:
