@@ -28,6 +28,7 @@ def test_every_word_of_the_standard_is_known_in_both_encodings(
 def test_without_a_priority_or_with_an_unknown_one_it_is_routine() -> None:
     assert peek_dicom(b"") == "routine"
     assert peek_dicom(bytes(300) + WAVEFORM) == "routine"
+    assert peek_dicom(b"\0\0\0SH\x04\x00STAT") == "routine"
     assert peek_dicom(element(TAG, b"SH", b"SOON")) == "routine"
     assert peek_dicom(element(TAG, b"SH", b"stat")) == "routine"
     assert peek_dicom(element(TAG, b"SH", b"\xff\xfe")) == "routine"

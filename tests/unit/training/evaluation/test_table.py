@@ -146,9 +146,14 @@ def test_every_pair_of_models_is_compared_once(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_files_say_what_the_table_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, list[str], str, str]] = []
+    columns: list[scores.Table] = []
 
     def draw(kind: str) -> Callable[..., None]:
-        return lambda models, label, out: drawn.append((kind, list(models), label, out.name))
+        def note(models: dict[str, Any], label: str, out: Path) -> None:
+            drawn.append((kind, list(models), label, out.name))
+            columns.append(models["ours"][0] if kind == "roc" else models["ours"])
+
+        return note
 
     monkeypatch.setattr(table, "draw_roc", draw("roc"))
     monkeypatch.setattr(table, "draw_reliability", draw("reliability"))
@@ -160,6 +165,8 @@ def test_the_files_say_what_the_table_says(tmp_path: Path, monkeypatch: pytest.M
     assert first["auroc"] == pytest.approx({"value": 0.404, "low": 0.004, "high": 0.94})
     assert set(SCORES) < set(first)
     assert (control["control"], baseline["model"], other["data"]) == ("blank picture", BASELINE, "B")
+    whole, other_data = judged.rows[0].table, judged.rows[3].table
+    assert [each is wanted for each, wanted in zip(columns, [whole] * 2 + [other_data] * 2, strict=True)] == [True] * 4
     assert drawn == [
         ("roc", ["ours", BASELINE], "A", "roc-A.png"),
         ("reliability", ["ours"], "A", "reliability-A.png"),
