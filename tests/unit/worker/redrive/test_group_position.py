@@ -108,7 +108,7 @@ def test_a_partition_taken_and_given_back_in_one_poll_has_its_new_position(clock
 
 def test_a_partition_that_is_given_once_more_has_its_newest_position_and_is_waited_for(clock: Clock) -> None:
     member = Scripted(clock, assigned(*BOTH), assigned(ZERO, at=Position(9)))
-    assert SoleMember(member, BOTH, clock).positions() == {ZERO: Position(9), ONE: STANDS}
+    assert ExclusiveMember(member, BOTH, clock).positions() == {ZERO: Position(9), ONE: STANDS}
     assert len(member.polls) == 3
 
 
