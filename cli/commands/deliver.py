@@ -55,7 +55,7 @@ def _receiver(settings: Settings) -> MllpReceiver:
     try:
         return open_receiver(deliver.to, deliver.route, deliver.retry, files)
     except ReceiverError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(f"deliver_to: {error}") from None
 
 
 def _serve(settings: Settings, receiver: MllpReceiver, stop: Stop, idle_exit_s: float | None) -> None:

@@ -40,14 +40,16 @@ def log_loading(model: Path, elapsed_s: float | None) -> None:
 
 def load_engine(settings: Settings, model: Path, on_loading: OnLoading = notify_loading) -> "Engine":
     """The model, loaded and self-tested. Raises BundleError, also if it is not the one that is set, or EngineError."""
+    from worker.model.manifest import read_manifest
+
+    # Before anything is loaded, the libraries included; loading then checks every file against the manifest.
+    digest = read_manifest(model).digest
+    if settings.model_digest not in (None, digest):
+        raise BundleError(f"{model} is not the bundle that model_digest names. Mount that one, or set the new digest.")
     on_loading(model, None)
     began = time.monotonic()  # before the imports, which are most of the wait for a small model
     from worker.engine.engine import Engine
-    from worker.model.manifest import read_manifest
 
-    # Asked before a file of it is opened; loading then checks every file against the manifest.
-    if settings.model_digest not in (None, read_manifest(model).digest):
-        raise BundleError(f"{model} is not the bundle that model_digest names. Mount that one, or set the new digest.")
     chosen = settings.engine
     engine = Engine.load(model, provider=chosen.provider, dtype=chosen.dtype, threads=chosen.threads)
     on_loading(model, time.monotonic() - began)
