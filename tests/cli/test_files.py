@@ -5,22 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.app import main
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from simulator.edits import invert_t_waves, real_ecg
 from simulator.writers.dicom import write_dicom
 from tests.cli.command import lines, real_file, run
+from tests.support.command_line import in_process
 
 CANARY = b"DOE^JANE^CANARY"
-
-
-def in_process(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """Run a command that ends before it does any work; its exit code."""
-    monkeypatch.setattr("sys.argv", ["ecg-worker", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_code:
-        main()
-    return int(exit_code.value.code or 0)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from adapters.recording.site import SiteDefaults
 from cli import output
 from cli.commands.simulate import Site as SiteName
 from cli.commands.simulate import simulate
-from tests.cli.test_files import in_process
+from tests.support.command_line import in_process
 
 
 @pytest.fixture

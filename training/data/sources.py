@@ -21,6 +21,8 @@ def open_data(stated: str, layout: Layout, decode: Callable[[bytes], Ecg]) -> Ex
     if not stated.startswith(_SIMULATED):
         return RecordedExamples(Path(stated), decode, layout)
     match stated.removeprefix(_SIMULATED).split(":"):
-        case [("A" | "B") as site, seed, count, *how] if (seed + count).isdecimal() and how in ([], ["varied"]):
+        case [("A" | "B") as site, seed, count, *how] if (
+            seed.isdecimal() and count.isdecimal() and how in ([], ["varied"])
+        ):
             return Synthetic(HOSPITALS[site], int(seed), int(count), layout, Augmentation() if how else NO_AUGMENTATION)
     raise DataError(f"{stated} is none of: {FORMS}.")

@@ -13,7 +13,7 @@ from training.data.sources import FORMS, open_data
 from training.data.synthetic import Synthetic
 from worker.picture.layout import make_layout
 
-FORM = make_layout("3x4", 280, 112)
+LAYOUT = make_layout("3x4", 280, 112)
 
 
 def read(payload: bytes) -> Ecg:
@@ -21,7 +21,7 @@ def read(payload: bytes) -> Ecg:
 
 
 def synthetic(stated: str) -> Synthetic:
-    opened = open_data(stated, FORM, read)
+    opened = open_data(stated, LAYOUT, read)
     assert isinstance(opened, Synthetic)
     return opened
 
@@ -38,7 +38,7 @@ def test_a_number_of_examples_is_not_their_seed() -> None:
     assert synthetic("simulated:A:5:9").source != synthetic("simulated:A:9:5").source
 
 
-def test_variety_is_for_those_that_ask_for_it() -> None:
+def test_augmentation_is_for_those_that_ask_for_it() -> None:
     served, varied = synthetic("simulated:A:1:40"), synthetic("simulated:A:1:40:varied")
     assert served.source != varied.source
     assert any((one.image != other.image).any() for one, other in zip(served[:8], varied[:8], strict=True))
@@ -56,13 +56,15 @@ def test_variety_is_for_those_that_ask_for_it() -> None:
         "simulated:A:1:-5",
         "simulated:A:1.5:5",
         "simulated:A:1:5:",
+        "simulated:A::5",
+        "simulated:A:1:",
         "simulated:A:1:5:striped",
         "simulated:A:1:5:varied:twice",
     ],
 )
 def test_what_is_stated_otherwise_is_refused_with_the_forms_there_are(stated: str) -> None:
     with pytest.raises(DataError) as refused:
-        open_data(stated, FORM, read)
+        open_data(stated, LAYOUT, read)
     assert str(refused.value) == f"{stated} is none of: {FORMS}."
 
 
@@ -73,8 +75,8 @@ def test_anything_else_is_a_place_of_recorded_files(tmp_path: Path) -> None:
     ecg = resample(invert_t_waves(real_ecg(), ["V2", "V3"], depth_mv=0.4), 250)
     (tmp_path / "one.dcm").write_bytes(write_dicom(ecg))
     (tmp_path / "labels.jsonl").write_text(json.dumps({"file": "one.dcm", "ischemic": True}) + "\n")
-    opened = open_data(str(tmp_path), FORM, read)
+    opened = open_data(str(tmp_path), LAYOUT, read)
     assert isinstance(opened, RecordedExamples)
     assert [item.ischemic for item in opened] == [True]
     with pytest.raises(DataError):
-        open_data(str(tmp_path / "nowhere"), FORM, read)
+        open_data(str(tmp_path / "nowhere"), LAYOUT, read)

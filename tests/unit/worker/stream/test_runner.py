@@ -26,7 +26,6 @@ from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)
 OTHER = TopicPartition("ecg.inbound", 1)
-ANSWER = Answer("", True, 0.9, 0.9, 1.0, False, False, 3)
 ASSIGNED = Polled(assigned={TP: None})
 QUICK = Limits(publish_wait_s=0.0, rejected_share=1.0)
 # Only what a test is about may make a transaction due.
@@ -71,7 +70,7 @@ class LastInFirstOut:
         return True
 
     def take(self) -> tuple[Hashable, Answer] | None:
-        return (self.held.pop(), ANSWER) if self.held and self.answers() else None
+        return (self.held.pop(), results.answer()) if self.held and self.answers() else None
 
 
 def conclude(prepared: PreparedEcg, answer: Answer | None) -> Finding:
