@@ -49,7 +49,7 @@ def test_a_log_that_is_none_is_wrong_use(name: str) -> None:
     topic = ["ecg.findings"] if name == "read" else []
     done = run(name, *topic, "--log", "foo", ECG_ENGINE="echo")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("ecg-worker: log: it begins with neither kafka:// nor sqlite://; ")
+    assert done.stderr.splitlines()[-1].startswith("ecg-worker: --log: it begins with neither kafka:// nor sqlite://; ")
 
 
 def test_an_interrupted_command_ends_without_a_traceback(tmp_path: Path) -> None:
