@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NoReturn, ParamSpec, TypeVar
 
 from cli import output
+from cli.settings import SettingsError
 from schemas.errors import WorkerError
 from worker.operations import logs, watchdog
 
@@ -58,14 +59,15 @@ def run_command(program: str, app: Callable[[], object]) -> None:
 
 
 def service(command: Callable[P, T]) -> Callable[P, T]:
-    """A command whose users read its log: what ends it stands there too."""
+    """A command whose users read its log: what ends it stands there too, unless it is a wrong use, before any of it."""
 
     @functools.wraps(command)
     def logged(*arguments: P.args, **options: P.kwargs) -> T:
         try:
             return command(*arguments, **options)
         except WorkerError as error:
-            logs.get_logger().error("ended by an error", exc_info=error)
+            if error.exit_code != SettingsError.exit_code:
+                logs.get_logger().error("ended by an error", exc_info=error)
             raise
 
     return logged
