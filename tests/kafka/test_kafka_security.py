@@ -114,7 +114,11 @@ def test_a_way_in_of_another_kind_is_told_from_a_broker_that_is_away(own_broker:
         (plain, KafkaOptions("SSL", timeouts=QUICK), "no TLS there"),
         (plain, sasl_options(password_file), "asks for no password"),
         (asking, KafkaOptions(timeouts=QUICK), "ask for TLS or a password"),
-        (asking, replace(sasl_options(password_file), sasl_mechanism="PLAIN"), "does not offer PLAIN"),
+        (
+            asking,
+            replace(sasl_options(password_file), sasl_mechanism="PLAIN", timeouts=Timeouts()),
+            "does not offer PLAIN",
+        ),
     ):
         with pytest.raises(LogUnavailable, match=said) as refused:
             open_log(url, options)
