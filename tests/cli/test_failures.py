@@ -54,14 +54,12 @@ def test_a_log_that_is_none_is_wrong_use(name: str) -> None:
 
 def test_an_interrupted_command_ends_without_a_traceback(tmp_path: Path) -> None:
     folder = tmp_path / "ecgs"
+    # What a shell runs in the background ignores SIGINT, and so do all who come of it: these tests, for one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     making = subprocess.Popen(
-        command("simulate", "-n", 5000, "-o", folder),
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        # What a shell runs in the background ignores SIGINT, and so do all who come of it: these tests, for one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        command("simulate", "-n", 5000, "-o", folder), env=environment(), stderr=subprocess.PIPE, text=True
     )
+    signal.signal(signal.SIGINT, before)
     while not folder.is_dir() or not any(folder.iterdir()):
         assert making.poll() is None
         time.sleep(0.05)
