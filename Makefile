@@ -33,8 +33,8 @@ demo: setup ## run the whole system on this machine and show what it found (buil
 test: setup ## run every test that this machine can run, on a real Kafka broker too
 	$(BIN)/python -m pytest
 
-test-unit: setup ## run the quick tests (90 s)
-	$(BIN)/python -m pytest tests/unit -m "not slow"
+test-unit: setup ## run the quick tests, two processes at a time (a minute)
+	$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist loadfile
 
 lint: setup ## check style and formatting
 	$(BIN)/ruff check .
