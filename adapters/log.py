@@ -227,7 +227,10 @@ def check_messages(messages: Sequence[Message]) -> None:
     for message in messages:
         labels = len(message.key or b"") + sum(len(name.encode()) + len(value) for name, value in message.headers)
         if len(message.value) > MAX_VALUE_BYTES or labels > MAX_LABEL_BYTES:
-            raise LogError(f"a message for {message.topic} is too large: {len(message.value)} and {labels} bytes")
+            raise LogError(
+                f"a message for {message.topic} is too large: {len(message.value)} and {labels} bytes; a log takes "
+                f"{MAX_VALUE_BYTES}, and {MAX_LABEL_BYTES} of key and headers"
+            )
 
 
 def check_positions(positions: Iterable[Position]) -> None:

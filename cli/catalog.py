@@ -72,10 +72,13 @@ def _time_zone(name: str) -> str:
 
 
 def _codec(name: str) -> str:
+    """HL7's delimiters are ASCII in every character set that it may come in."""
     try:
-        return codecs.lookup(name).name
-    except LookupError:
-        raise ValueError("is no codec of Python's") from None
+        if b"MSH|^~".decode(name) == "MSH|^~":
+            return codecs.lookup(name).name
+    except (LookupError, UnicodeError):
+        pass
+    raise ValueError("is no codec of Python's for text whose delimiters are ASCII") from None
 
 
 def _digest(text: str) -> str:
@@ -106,7 +109,7 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("site_charset", "Python codec of HL7 text without MSH-18", check=_codec),
     ),
     "Engine": (
-        Setting("engine", "echo: made-up answers without a model, for trying out delivery; every finding says so",
+        Setting("engine", "echo: made-up answers without a model, to try out the way of records; none raises a flag",
                 "engine.kind"),
         Setting("provider", "where the model runs", "engine.provider"),
         Setting("dtype", "number type of the language model", "engine.dtype"),

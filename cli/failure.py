@@ -6,6 +6,7 @@ is a defect: it is named by its type and its frames, for its text could hold any
 """
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -43,10 +44,12 @@ def run_command(program: str, app: Callable[[], object]) -> None:
     """Run the command line; leave with its exit code."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logs.silence_teardown()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8")  # what JSON is in
     logs.configure("WARNING", CHATTY)  # services say more
     try:
         app()
-    except BrokenPipeError:  # the reader of our output left, as `head` does
+    except (BrokenPipeError, output.ReaderLeft):  # as `head` does
         sys.stderr.close()
         sys.exit(0)
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ Those of a setting leave its variable to `Settings`, which has to know whether i
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -26,7 +26,7 @@ IdleExit = Annotated[
 ]
 Config = Annotated[
     Path | None,
-    typer.Option("--config", metavar="TOML", envvar="ECG_CONFIG", help="settings file", exists=True, dir_okay=False),
+    typer.Option("--config", metavar="TOML", envvar="ECG_CONFIG", help="settings file"),
 ]
 Files = Annotated[
     list[Path], typer.Argument(metavar="PATH...", exists=True, help="ECG files; of a folder, the ECG files in it")
@@ -47,11 +47,16 @@ Version = Annotated[
 ]
 
 
+_OFFSETS_END: Final = 2**63  # an offset is a 64-bit number with a sign
+
+
 def parse_bound(stated: str) -> "Bound":
     """An end of an interval from what was typed: an offset, or a time (UTC unless it says otherwise)."""
     from worker.history.interval import Bound
 
     if stated.isdecimal():
+        if int(stated) >= _OFFSETS_END:
+            raise typer.BadParameter(f"{stated} is no offset: none is as large")
         return Bound(offset=int(stated))
     try:
         moment = datetime.fromisoformat(stated)

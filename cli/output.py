@@ -13,28 +13,48 @@ import typer
 from rich.console import Console
 from rich.progress import track as _track
 
+from schemas.errors import WorkerError
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 
 Item = TypeVar("Item")
 
 # Without a terminal there is no width to keep to; 140 columns hold the widest table here.
-_WIDTH = None if sys.stdout.isatty() else 140
+_WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 140
 stdout = Console(highlight=False, width=_WIDTH)
 stderr = Console(stderr=True, highlight=False)
 
 
+class OutputError(WorkerError):
+    """Standard output cannot be written."""
+
+
+class ReaderLeft(Exception):
+    """Nobody reads our output any more, as after `| head`."""
+
+
 def emit(result: Finding | Rejection) -> Finding | Rejection:
-    """Print a result as one JSON line, at once; return it."""
-    sys.stdout.write(result.to_json().decode() + "\n")
-    sys.stdout.flush()
+    """Print a result as one JSON line, at once; return it. Raises as `emit_json`."""
+    _write_line(result.to_json())
     return result
 
 
 def emit_json(value: dict[str, Any]) -> None:
-    """Print an object as one JSON line, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n")
-    sys.stdout.flush()
+    """Print an object as one JSON line, at once. Raises OutputError or ReaderLeft."""
+    _write_line(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _write_line(line: bytes) -> None:
+    """JSON is UTF-8, whatever this terminal's encoding is."""
+    if sys.stdout is None:
+        raise OutputError("standard output is closed; open it, or send it to a file")
+    try:
+        sys.stdout.write(line.decode() + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise ReaderLeft from None
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written: {error.strerror}; is there room for it?") from None
 
 
 def notify(message: str) -> None:

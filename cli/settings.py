@@ -4,6 +4,7 @@ Validated once at the start; nothing reads the environment later. A group is an 
 its defaults are that room's. Names outside and what each setting is for: `cli.catalog`.
 """
 
+import math
 import os
 import socket
 import tomllib
@@ -125,6 +126,11 @@ class Settings:
         if settings.engine.kind == "echo" and settings.model is not None:
             both = f"{stated['engine'].source}, {stated['model'].source}"
             raise SettingsError(f"{both}: the echo engine takes no model; set one or the other")
+        results = (settings.findings_topic, settings.rejections_topic, settings.audit_topic)
+        if settings.inbound_topic in (*results, settings.deliver.rejections_topic):
+            raise SettingsError(
+                f"inbound_topic: {settings.inbound_topic} is a topic of results too; a worker would read what it wrote"
+            )
         return settings
 
     def value(self, setting: Setting) -> Any:
@@ -214,6 +220,8 @@ def _valid(setting: Setting, stated: Any) -> Any:
     kind: Any = Annotated[get_type_hints(owner)[name], setting.bounds]
     try:
         value = TypeAdapter[Any](kind).validate_python(stated)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("is not finite")
         return setting.check(value) if setting.check else value
     except ValidationError as error:
         wrong = _wrong(error.errors()[0])

@@ -1,6 +1,5 @@
 """The command that brings flagged findings to the EHR."""
 
-import signal
 from contextlib import ExitStack, closing
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 from adapters.deadline import call_with_deadline
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
 from cli import failure, options
+from cli.ending import Ending
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics
 from worker.operations import logs
@@ -40,11 +40,8 @@ def deliver(
     """
     settings = Settings.load(deliver_to=to, log=log, deliver_group=group, config=config)
     logs.configure(settings.log_level)
-    stop = Stop(settings.drain_s)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     # Crash-only: whatever comes out of here ends the process, which says so; the committed positions are right.
-    _serve(settings, _receiver(settings), stop, idle_exit)
+    _serve(settings, _receiver(settings), Ending(settings.drain_s), idle_exit)
 
 
 def _receiver(settings: Settings) -> MllpReceiver:
@@ -58,7 +55,7 @@ def _receiver(settings: Settings) -> MllpReceiver:
         raise SettingsError(f"deliver_to: {error}") from None
 
 
-def _serve(settings: Settings, receiver: MllpReceiver, stop: Stop, idle_exit_s: float | None) -> None:
+def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit_s: float | None) -> None:
     from worker.delivery.deliverer import Deliverer
     from worker.operations.health import Health, HealthServer
     from worker.operations.watchdog import Watchdog
@@ -66,7 +63,8 @@ def _serve(settings: Settings, receiver: MllpReceiver, stop: Stop, idle_exit_s: 
     from worker.stream.stall import StallDetector
 
     topic, group = settings.deliver.rejections_topic, settings.deliver.group
-    log = logs.get_logger()
+    log, stop = logs.get_logger(), ending.stop
+    ending.loaded()
     with ExitStack() as parts:
         server = None
         if settings.health_port is not None:

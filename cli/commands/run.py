@@ -1,17 +1,14 @@
 """The command that is the service: consume, infer, publish."""
 
-import functools
-import signal
 from contextlib import ExitStack, closing
-from types import FrameType
 
 from cli import failure, options
+from cli.ending import Ending
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import open_configured_log, require_topics, service_topics
 from cli.wiring.model import identify_model, load_configured_engine, log_loading
 from cli.wiring.stages import running_stages
 from worker.operations import logs
-from worker.stream.stop import Stop
 
 
 def run(
@@ -31,19 +28,11 @@ def run(
     if settings.model is None and settings.engine.kind == "model":
         raise SettingsError("no model: give --model DIR or set ECG_MODEL")
     logs.configure(settings.log_level)
-    stop = Stop(settings.drain_s)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, functools.partial(_stop, stop))
     # Crash-only: whatever comes out of here ends the process, which says so; the ledger makes the restart right.
-    _serve(settings, stop, idle_exit)
+    _serve(settings, Ending(settings.drain_s), idle_exit)
 
 
-def _stop(stop: Stop, number: int, _: FrameType | None) -> None:
-    logs.get_logger().info("stopping, finishing what is in hand", signal=signal.Signals(number).name)
-    stop.set()
-
-
-def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
+def _serve(settings: Settings, ending: Ending, idle_exit_s: float | None) -> None:
     from worker.operations.gc_policy import freeze_loaded
     from worker.operations.health import Health, HealthServer
     from worker.operations.watchdog import Watchdog
@@ -52,7 +41,7 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
     from worker.stream.session import Session
     from worker.stream.stall import StallDetector
 
-    log = logs.get_logger()
+    log, stop = logs.get_logger(), ending.stop
     with ExitStack() as open_parts:
         server = None
         if settings.health_port is not None:
@@ -64,6 +53,7 @@ def _serve(settings: Settings, stop: Stop, idle_exit_s: float | None) -> None:
             "model loaded", model=identity.model.name, digest=identity.model.digest, training=identity.model.training,
             provider=identity.engine.provider,
         )  # fmt: skip
+        ending.loaded()
         opened = open_parts.enter_context(open_configured_log(settings))
         require_topics(opened, *service_topics(settings))
         stages, scheduler = open_parts.enter_context(running_stages(engine, identity, settings))

@@ -3,13 +3,13 @@
 import base64
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from adapters.log import Log, LogError, Message, Record, TopicPartition
+from adapters.log import Log, LogError, Message, Record, TopicPartition, check_messages
 from cli import options, output
 from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
@@ -37,13 +37,25 @@ def submit(
         require_topics(opened, settings.inbound_topic)
         steps = range(0, len(files), _FILES_AT_ONCE)
         for start in output.track(steps, "submitting"):
-            batch = list(reading.payloads(files[start : start + _FILES_AT_ONCE]))
+            batch = list(_that_fit(reading, settings.inbound_topic, files[start : start + _FILES_AT_ONCE]))
             written = opened.append([Message(settings.inbound_topic, None, payload) for _, payload in batch])
             for (file, _), (partition, offset) in zip(batch, written, strict=True):
                 name = typed(Path(file.name))
                 where = {"file": name, "topic": partition.topic, "partition": partition.partition, "offset": offset}
                 output.emit_json(where)
     raise typer.Exit(int(reading.failed))
+
+
+def _that_fit(reading: Reading, topic: str, files: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
+    """The files that the log takes. One that is too large is named, and the others go on."""
+    for file, payload in reading.payloads(files):
+        try:
+            check_messages([Message(topic, None, payload)])
+        except LogError as error:
+            output.notify(f"{typed(file)}: left out: {error}")
+            reading.failed = True
+        else:
+            yield file, payload
 
 
 def read(
@@ -91,7 +103,7 @@ def _follow(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[Record]:
 def _value(record: Record) -> Any:
     try:
         return json.loads(record.value)
-    except ValueError:
+    except (ValueError, RecursionError):
         where = f"{record.topic}, partition {record.partition}, offset {record.offset}"
         raise LogError(f"{where} is not JSON; read it with --envelope") from None
 
@@ -107,7 +119,7 @@ def _enveloped(record: Record) -> dict[str, Any]:
     }
     try:
         return fields | {"value": json.loads(record.value)}
-    except ValueError:
+    except (ValueError, RecursionError):
         return fields | {"value_base64": base64.b64encode(record.value).decode()}
 
 

@@ -129,7 +129,7 @@ def test_an_empty_variable_is_not_set(tmp_path: Path, monkeypatch: pytest.Monkey
         ("drain_s", "nan", "'nan' is less than 0"),
         ("rejected_share", "1.1", "'1.1' is more than 1"),
         ("site_zone", "Mars/Olympus", "'Mars/Olympus' is no time zone"),
-        ("site_charset", "klingon", "'klingon' is no codec of Python's"),
+        ("site_charset", "klingon", "'klingon' is no codec of Python's for text whose delimiters are ASCII"),
         ("model_digest", "A" * 64, f"'{'A' * 64}' is no SHA-256 in 64 small hexadecimal digits"),
         ("allow_plaintext", "perhaps", "is neither true nor false"),
         ("kafka_sasl_mechanism", "hunter2", "is not one of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER"),
