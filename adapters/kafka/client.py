@@ -109,6 +109,8 @@ class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library
 
     def _note(self, node_id: object, failure: BaseException) -> None:
         is_news = node_id not in self.failures
+        if self.hasty and isinstance(self.failures.get(node_id), REFUSALS):
+            return  # what ends the connection after a refusal says less than the refusal did
         self.failures[node_id] = failure
         node = self.cluster.broker_metadata(node_id)
         if is_news and node is not None and not self.closed and not self.hasty:

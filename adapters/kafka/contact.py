@@ -73,7 +73,19 @@ def why_out_of_reach(settings: Mapping[str, Any], failures: Iterable[BaseExcepti
     if said is not None:
         return f"kafka://{','.join(settings['bootstrap_servers'])}: {said}"
     causes = _probe_all(settings, listen=True)
-    return _sentence({server: cause or Cause(NO_KAFKA) for server, cause in causes.items()})
+    ended = Cause(_ended(settings))
+    return _sentence({server: cause or ended for server, cause in causes.items()})
+
+
+def _ended(settings: Mapping[str, Any]) -> str:
+    """What to say of a listener that takes connections and ends them without a word that reached us in time."""
+    mechanism = settings.get("sasl_mechanism")
+    if mechanism is None:
+        return NO_KAFKA
+    return (
+        f"it takes connections and ends them; does it offer {mechanism}? Check the port in ECG_LOG, "
+        "ECG_KAFKA_SECURITY_PROTOCOL and ECG_KAFKA_SASL_MECHANISM"
+    )
 
 
 def refusal(failure: BaseException, settings: Mapping[str, Any] | None = None) -> str | None:

@@ -150,3 +150,14 @@ def test_the_first_contact_fails_soon(monkeypatch: pytest.MonkeyPatch, caplog: p
         open_log(f"kafka://{closed_port()}")
     assert 1 < time.monotonic() - began < 5  # a broker that is being started has a moment
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "said"), [(None, "ask for TLS or a password"), ("PLAIN", "does it offer PLAIN?")]
+)
+def test_a_listener_that_ends_connections_without_a_word_is_asked_about_what_we_said(
+    serve: Serve, mechanism: str | None, said: str
+) -> None:
+    server = serve(lambda connection: None)
+    settings = KafkaOptions(allow_plaintext=True).client_settings([server]) | {"sasl_mechanism": mechanism}
+    assert said in why_out_of_reach(settings, [])
