@@ -85,7 +85,7 @@ class Position:
 class Polled:
     """What one poll brought.
 
-    `revoked` comes first: whatever was in work for those partitions is void. Then `assigned`: partitions that are now
+    `revoked` comes first: whatever was in work for those partitions is stale. Then `assigned`: partitions that are now
     ours, with the group's committed position, or None if it never committed one (reading starts at the first record).
     Then the records. A partition that was taken and given back in between stands in both.
     """

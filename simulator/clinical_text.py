@@ -97,15 +97,15 @@ def sample_text(rng: np.random.Generator, entity: Entity, hospital: Hospital) ->
     """A text for one ECG of this entity, in the style of the hospital."""
     kind = _kind(float(rng.random()))
     other = _of_the_other_kind(rng, entity)
-    told_of = other if kind == "contradictory" else entity
-    cues = [_one(rng, told_of.symptoms)]
+    history_of = other if kind == "contradictory" else entity
+    cues = [_one(rng, history_of.symptoms)]
     reason = _one(rng, _SYMPTOMS[cues[0]])
     facts = []
-    for source in [told_of, other] if kind == "mixed" else [told_of]:
+    for source in [history_of, other] if kind == "mixed" else [history_of]:
         cues.append(_one(rng, source.histories))
         facts.append(_one(rng, _HISTORIES[cues[-1]]))
     if rng.random() < _TROPONIN_KNOWN:
-        raised = bool(rng.random() < told_of.raised_troponin)
+        raised = bool(rng.random() < history_of.raised_troponin)
         cues.append("troponin_raised" if raised else "troponin_normal")
         facts.append(_one(rng, _TROPONIN[raised]))
     if hospital.text_style == "sentences":

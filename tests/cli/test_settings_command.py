@@ -14,17 +14,17 @@ def test_every_origin_is_told(tmp_path: Path) -> None:
     done = run("settings", "--json", "--group", "flag", "--config", file, ECG_MEMBER="environment", ECG_MODEL="",
                ECG_DELIVER_TO="mllp://me:hunter2@receiver:2575")  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    answer_text = {line["name"]: line for line in lines(done)}
-    assert list(answer_text) == list(SETTINGS)
-    assert answer_text["group"] == {
+    shown_by_name = {line["name"]: line for line in lines(done)}
+    assert list(shown_by_name) == list(SETTINGS)
+    assert shown_by_name["group"] == {
         "name": "group", "variable": "ECG_GROUP", "key": "group", "flag": "--group", "default": "ecg-r1-worker",
         "value": "flag", "origin": "flag", "description": "consumer group of `run`",
     }  # fmt: skip
-    assert (answer_text["member"]["value"], answer_text["member"]["origin"]) == ("environment", "environment")
-    assert (answer_text["processes"]["value"], answer_text["processes"]["origin"]) == (3, "file")
-    assert (answer_text["model"]["value"], answer_text["model"]["origin"]) == (None, "default")
-    assert (answer_text["max_in_flight"]["value"], answer_text["max_in_flight"]["origin"]) == (64, "default")
-    assert answer_text["deliver_to"]["value"] == "mllp://***@receiver:2575"
+    assert (shown_by_name["member"]["value"], shown_by_name["member"]["origin"]) == ("environment", "environment")
+    assert (shown_by_name["processes"]["value"], shown_by_name["processes"]["origin"]) == (3, "file")
+    assert (shown_by_name["model"]["value"], shown_by_name["model"]["origin"]) == (None, "default")
+    assert (shown_by_name["max_in_flight"]["value"], shown_by_name["max_in_flight"]["origin"]) == (64, "default")
+    assert shown_by_name["deliver_to"]["value"] == "mllp://***@receiver:2575"
     assert "hunter2" not in done.stdout
 
 
@@ -40,8 +40,8 @@ def test_for_a_person_it_is_a_table() -> None:
 def test_the_settings_file_can_be_named_by_a_variable(tmp_path: Path) -> None:
     file = tmp_path / "ecg.toml"
     file.write_text("processes = 3\n")
-    answer_text = {line["name"]: line["origin"] for line in lines(run("settings", "--json", ECG_CONFIG=file))}
-    assert answer_text["processes"] == "file"
+    shown_by_name = {line["name"]: line["origin"] for line in lines(run("settings", "--json", ECG_CONFIG=file))}
+    assert shown_by_name["processes"] == "file"
     assert run("settings", "--json", ECG_CONFIG="").returncode == 0
 
 

@@ -138,8 +138,8 @@ def _java() -> str:
     java = shutil.which("java")
     if java is None:
         raise BrokerUnavailable("no java on the path; Kafka needs Java 17 or later")
-    on_progress = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=60).stderr
-    version = re.search(r'version "(\d+)', on_progress)
+    banner = subprocess.run([java, "-version"], capture_output=True, text=True, check=False, timeout=60).stderr
+    version = re.search(r'version "(\d+)', banner)
     if version is None or int(version[1]) < 17:
         raise BrokerUnavailable("java is older than 17")
     return java

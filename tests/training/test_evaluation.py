@@ -32,14 +32,14 @@ def train(*arguments: object) -> str:
 
 
 def test_judgements_are_those_of_the_workers_engine(small_bundle: Path, tmp_path: Path) -> None:
-    on_progress: list[int] = []
-    judged = asking.ask(asking.Asked(small_bundle, EXAMPLES, tmp_path / "answers.jsonl"), 1, on_progress.append)
+    counted: list[int] = []
+    judged = asking.ask(asking.Asked(small_bundle, EXAMPLES, tmp_path / "answers.jsonl"), 1, counted.append)
     engine = Engine.load(small_bundle, threads=1)
     wanted = engine.answer([Question(example.image, example.facts) for example in EXAMPLES])
     assert judged == [
         Judgement.of(at, example, answer) for at, (example, answer) in enumerate(zip(EXAMPLES, wanted, strict=True))
     ]
-    assert sum(on_progress) == len(EXAMPLES)
+    assert sum(counted) == len(EXAMPLES)
 
 
 def test_what_was_answered_is_not_asked_again(small_bundle: Path, tmp_path: Path) -> None:

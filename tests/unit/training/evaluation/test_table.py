@@ -101,8 +101,8 @@ def test_the_text_alone_reasons_about_nothing() -> None:
 
 
 def test_rows_come_in_the_order_in_which_they_were_judged() -> None:
-    answer_text = lines(row("b"), row("a"), row("a", control="blank picture"), row(BASELINE))
-    assert [cells(line)[0] for line in answer_text[2:6]] == ["b", "a", "a, blank picture", BASELINE]
+    written_lines = lines(row("b"), row("a"), row("a", control="blank picture"), row(BASELINE))
+    assert [cells(line)[0] for line in written_lines[2:6]] == ["b", "a", "a, blank picture", BASELINE]
 
 
 def test_a_difference_is_what_the_later_model_has_over_the_earlier_one() -> None:
@@ -131,17 +131,17 @@ def test_each_kind_of_gain_stands_under_its_own_name() -> None:
 
 
 def test_only_whole_answers_of_models_to_the_same_data_are_compared() -> None:
-    answer_text = lines(row("one"), row("one", control="blank picture"), row(BASELINE), row("two", data="B"))
-    assert not any("less" in line for line in answer_text)
-    assert len(answer_text) == 6
+    written_lines = lines(row("one"), row("one", control="blank picture"), row(BASELINE), row("two", data="B"))
+    assert not any("less" in line for line in written_lines)
+    assert len(written_lines) == 6
 
 
 def test_every_pair_of_models_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scores, "RESAMPLES", 20)
-    answer_text = [
+    written_lines = [
         line.split(":")[0] for line in lines(row("a"), row("b"), row("c"), row("a", "B"), row("b", "B"))[10:]
     ]
-    assert answer_text == ["- b less a, A", "- c less a, A", "- c less b, A", "- b less a, B"]
+    assert written_lines == ["- b less a, A", "- c less a, A", "- c less b, A", "- b less a, B"]
 
 
 def test_the_files_say_what_the_table_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,9 +190,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Asked]:
     """What models were asked; they answer every question with yes."""
     before: list[Asked] = []
 
-    def ask(question: Asked, processes: int, answer_text: Callable[[int], None]) -> list[Judgement]:
+    def ask(question: Asked, processes: int, written_lines: Callable[[int], None]) -> list[Judgement]:
         before.append(question)
-        answer_text(len(question.examples))
+        written_lines(len(question.examples))
         return judgements([True] * len(question.examples), [item.ischemic for item in question.examples])
 
     files = {"config.json": "c" * 64, "model.safetensors": "abcdef" * 10}
@@ -241,14 +241,14 @@ def test_each_control_is_asked_with_something_taken_away_and_kept_by_itself(aske
 
 
 def test_progress_names_what_is_asked_and_how_much_of_it_there_is(asked: list[Asked], tmp_path: Path) -> None:
-    answer_text: list[tuple[str, int]] = []
+    written_lines: list[tuple[str, int]] = []
 
     def progress(doing: str, count: int) -> Callable[[int], None]:
-        answer_text.append((doing, count))
+        written_lines.append((doing, count))
         return lambda _more: None
 
     Evaluation(tmp_path, 1, progress).judge("ours", Path("m"), "A", EXAMPLES, controls=True)
-    assert answer_text[:2] == [("ours, A", 4), ("ours, A, blank picture", 4)]
+    assert written_lines[:2] == [("ours, A", 4), ("ours, A, blank picture", 4)]
 
 
 @pytest.fixture

@@ -90,22 +90,22 @@ def redrive(
 ) -> list[RedriveOutcome]:
     ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=end)).ranges
     plan = RedrivePlan(INBOUND, ranges, frozenset(reasons), give_up)
-    on_progress: list[RedriveOutcome] = []
+    outcomes: list[RedriveOutcome] = []
     if dry_run:
-        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, on_progress.append).run()
-        return on_progress
+        Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, outcomes.append).run()
+        return outcomes
     with closing(log.join(GROUP, [REJECTIONS], "m")) as member:
-        Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, on_progress.append).run()
-    return on_progress
+        Redriver(log, Unlucky(member, log.partitions(REJECTIONS)), plan, outcomes.append).run()
+    return outcomes
 
 
-def offsets(on_progress: Sequence[RedriveOutcome]) -> list[int]:
+def offsets(outcomes: Sequence[RedriveOutcome]) -> list[int]:
     """Of the rejections that were settled."""
-    return [outcome.rejection.offset for outcome in on_progress if outcome.refusal is None]
+    return [outcome.rejection.offset for outcome in outcomes if outcome.refusal is None]
 
 
-def refusals(on_progress: Sequence[RedriveOutcome]) -> dict[int, Refusal]:
-    return {outcome.rejection.offset: outcome.refusal for outcome in on_progress if outcome.refusal}
+def refusals(outcomes: Sequence[RedriveOutcome]) -> dict[int, Refusal]:
+    return {outcome.rejection.offset: outcome.refusal for outcome in outcomes if outcome.refusal}
 
 
 UNKNOWN, MALFORMED = Reason.PAYLOAD_UNKNOWN_FORMAT, Reason.HL7_MALFORMED
@@ -142,9 +142,9 @@ def test_a_record_rejected_again_is_a_new_rejection_until_the_limit(log: SqliteL
     log.append([Message(INBOUND, None, CANARY)])
     for count in range(1, MAX_REDRIVES + 1):
         assert rejected_again(log) == 1
-        (on_progress,) = redrive(log)
-        assert on_progress.redrive is not None
-        assert (on_progress.redrive.of.offset, on_progress.redrive.count) == (0, count)
+        (outcomes,) = redrive(log)
+        assert outcomes.redrive is not None
+        assert (outcomes.redrive.of.offset, outcomes.redrive.count) == (0, count)
         assert redrive(log) == []
     assert rejected_again(log) == 1
     last = Rejection.model_validate_json(records(log, AT)[-1].value)
@@ -166,13 +166,13 @@ def test_what_cannot_be_redriven_stays_open_and_holds_up_nothing(log: SqliteLog,
     for record in (elsewhere, no_partition):
         log.append([result_message(reject(record, Rejected(UNKNOWN)), record, REJECTIONS)])
     log.append([Message(REJECTIONS, None, CANARY)])
-    on_progress = redrive(log)
-    assert offsets(on_progress) == [0, 3]
+    outcomes = redrive(log)
+    assert offsets(outcomes) == [0, 3]
     expected = {
         1: Refusal.GONE, 2: Refusal.DIGEST, 4: Refusal.TOPIC, 5: Refusal.GONE, 6: Refusal.UNREADABLE
     }  # fmt: skip
-    assert refusals(on_progress) == expected
-    assert CANARY.decode() not in repr(on_progress)
+    assert refusals(outcomes) == expected
+    assert CANARY.decode() not in repr(outcomes)
     assert refusals(redrive(log)) == expected
     assert set(refusals(redrive(log, UNKNOWN))) == {1, 2, 4, 5}
     assert offsets(redrive(log, give_up=True)) == [1, 2, 4, 5, 6]
@@ -187,8 +187,8 @@ def test_a_record_that_the_log_would_not_take_is_refused(log: SqliteLog, monkeyp
             raise LogError("too large")
 
     monkeypatch.setattr(redriving, "check_messages", check)
-    on_progress = redrive(log)
-    assert (offsets(on_progress), refusals(on_progress)) == ([1], {0: Refusal.TOO_LARGE})
+    outcomes = redrive(log)
+    assert (offsets(outcomes), refusals(outcomes)) == ([1], {0: Refusal.TOO_LARGE})
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["nothing-written", "written-nevertheless"])
