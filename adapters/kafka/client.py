@@ -88,6 +88,10 @@ class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library
     """The library's connections, with a note of why the last one to each broker failed: it only logs that, each time.
 
     While `hasty`, a refusal is final; later a password may just be changing, and is tried again.
+
+    Every failure is one of the library's own errors. It lets some of the system's through (a peer that resets the
+    connection before the TLS handshake, a certificate that cannot be read just now), and the loop that keeps a client's
+    view of the cluster fresh ends for ever at the first of them.
     """
 
     def __init__(self, net: Any, **settings: Any) -> None:
@@ -103,6 +107,7 @@ class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library
         connection = super().get_connection(node_id, *arguments, **settings)
         if not hasattr(connection, "noted"):
             connection.noted = True
+            connection.connection_lost = functools.partial(_lost, connection.connection_lost)
             connection.init_future.add_callback(lambda _: self.failures.pop(node_id, None))
             connection.init_future.add_errback(functools.partial(self._note, node_id))
         return connection
@@ -118,6 +123,12 @@ class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library
             LOGGER.warning(
                 f"kafka://{node.host}:{node.port} cannot be reached: {refusal(failure, self.config) or said}"
             )
+
+
+def _lost(lose: Callable[[BaseException | None], None], failure: BaseException | None) -> None:
+    if isinstance(failure, Exception) and not isinstance(failure, KafkaError):
+        failure = Disconnected(f"{type(failure).__name__}: {failure}")
+    lose(failure)
 
 
 class RequestTrackingClient(KafkaNetClient):  # type: ignore[misc] # the library ships no types

@@ -164,6 +164,21 @@ def test_a_client_certificate_is_enough_and_none_is_not(run_broker: RunBroker, t
             open_log(url, options(client))
 
 
+def test_a_certificate_that_is_away_for_a_moment_costs_only_that_moment(run_broker: RunBroker, tmp_path: Path) -> None:
+    authority, away = certificate(tmp_path, "broker").with_suffix(".crt"), tmp_path / "away"
+    broker, password_file, topic = run_broker(TLS_WITH_PASSWORD), tmp_path / "password", unique("inbound")
+    password_file.write_text(PASSWORD)
+    options = KafkaOptions("SASL_SSL", "SCRAM-SHA-512", USER, password_file, ca_file=authority, timeouts=QUICK)
+    with closing(open_log(f"kafka://{broker.sasl_address}", options)) as log:
+        assert_everything_works(log)
+        log.create_topics({topic: 1})
+        authority.rename(away)
+        broker.restart()
+        time.sleep(1)  # each client tries to come back at least once
+        away.rename(authority)
+        assert read_all(log, topic) == []
+
+
 def test_a_token_is_read_again_for_each_connection(run_broker: RunBroker, tmp_path: Path) -> None:
     certificate(tmp_path, "broker")
     broker, token_file, topic = run_broker(TLS_WITH_TOKEN), tmp_path / "token", unique("inbound")

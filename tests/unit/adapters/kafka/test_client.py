@@ -1,10 +1,13 @@
 """The client library's lost request, with the library's own sender and no broker: the port is closed."""
 
+import socket
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka.errors import KafkaConnectionError
+from kafka.errors import KafkaConnectionError, KafkaError
 from kafka.net.compat import KafkaNetClient
 from kafka.producer.record_accumulator import RecordAccumulator
 from kafka.producer.sender import Sender
@@ -60,3 +63,16 @@ def test_a_request_that_fails_is_remembered() -> None:
     client._note_failure(KafkaConnectionError())
     assert (before, client.lost_contact) == (False, True)
     client.close()
+
+
+@pytest.mark.parametrize("kind", [KafkaNetClient, RequestTrackingClient])
+def test_a_failure_of_the_system_is_one_of_the_library(kind: Any, tmp_path: Path) -> None:
+    """Or the loop that refreshes what a client knows of the cluster ends for ever: it expects the library's errors."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        settings = {**NOWHERE, "bootstrap_servers": address, "security_protocol": "SSL"}
+        client = kind(**settings, ssl_cafile=str(tmp_path / "being-replaced.crt"))
+        with closing(client), pytest.raises((KafkaError, OSError)) as failed:
+            client._manager.run(client.cluster.refresh_metadata, "bootstrap-0")
+    # Once this fails for the library's own client, its bug is fixed and `client._lost` can go.
+    assert isinstance(failed.value, KafkaError) == (kind is RequestTrackingClient)
