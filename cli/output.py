@@ -58,8 +58,13 @@ def _write_line(line: bytes) -> None:
 
 
 def notify(message: str) -> None:
-    """Say something to the person at the terminal."""
-    stderr.print(message, markup=False, soft_wrap=True)
+    """Say something to the person at the terminal. No file's name moves the cursor or sets a colour there."""
+    shown = "".join(sign if sign.isprintable() else _escaped(sign) for sign in message)
+    stderr.print(shown, markup=False, soft_wrap=True)
+
+
+def _escaped(sign: str) -> str:
+    return sign if sign == "\n" else sign.encode("unicode_escape").decode()
 
 
 def try_folder(folder: Path, option: str) -> None:

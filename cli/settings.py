@@ -220,6 +220,8 @@ def _valid(setting: Setting, stated: Any) -> Any:
     kind: Any = Annotated[get_type_hints(owner)[name], setting.bounds]
     try:
         value = TypeAdapter[Any](kind).validate_python(stated)
+        if isinstance(stated, bool) and not isinstance(value, bool):
+            raise ValueError("is no number")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError("is not finite")
         return setting.check(value) if setting.check else value

@@ -45,7 +45,9 @@ def load_engine(settings: Settings, model: Path, on_loading: OnLoading = notify_
     # Before anything is loaded, the libraries included; loading then checks every file against the manifest.
     digest = read_manifest(model).digest
     if settings.model_digest not in (None, digest):
-        raise BundleError(f"{model} is not the bundle that model_digest names. Mount that one, or set the new digest.")
+        raise BundleError(
+            f"{model} is not the bundle that ECG_MODEL_DIGEST names. Mount that one, or set its digest, {digest}."
+        )
     on_loading(model, None)
     began = time.monotonic()  # before the imports, which are most of the wait for a small model
     from worker.engine.engine import Engine

@@ -8,6 +8,7 @@ from training.methods.run_directory import RunError
 
 # Attention and perceptron of the language model; the vision tower is left as it is.
 _ADAPTED: Final = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+_SERVED: Final = ("model.", "lm_head.")  # what a served model's weights begin with, in its own names
 _ALPHA_BY_RANK: Final = 2
 _DROPOUT: Final = 0.05
 
@@ -41,9 +42,11 @@ def restore(model: Any, checkpoint: str | None) -> None:
     if checkpoint is None or isinstance(model, PeftModel):
         return
     kept, report = type(model).from_pretrained(checkpoint, output_loading_info=True)
-    if report["missing_keys"] or report["mismatched_keys"]:
+    weights = kept.state_dict()
+    lacking = [name for name in model.state_dict() if name.startswith(_SERVED) and name not in weights]
+    if report["missing_keys"] or report["mismatched_keys"] or lacking:
         raise RunError(f"{checkpoint} does not hold this model. Choose another run directory.")
-    model.load_state_dict(kept.state_dict(), strict=False)  # heads that learn beside the model are not in `kept`
+    model.load_state_dict(weights, strict=False)  # heads that learn beside the model are not in `kept`
 
 
 def vision_tower(model: Any) -> Any:

@@ -159,7 +159,7 @@ def _prepare_torch(provider: Provider, threads: int | None) -> None:
     if provider == "cpu":
         return
     if not torch.cuda.is_available():
-        raise EngineError("torch sees no CUDA device. Check the driver, or ask for the CPU.")
+        raise EngineError("torch sees no CUDA device. Check the driver, or set ECG_PROVIDER=cpu.")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
     torch.use_deterministic_algorithms(True)
     torch.backends.cuda.matmul.allow_tf32 = False

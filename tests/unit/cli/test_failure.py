@@ -55,6 +55,11 @@ def test_an_error_for_people_is_the_last_line_and_exits_1(
     assert termination_log.read_text() == SENTENCE
 
 
+def test_a_name_in_it_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    ended(raising(LogError("\x1b[2Jwiped\x07.db: no database, t\u00e9l\u00e9")))
+    assert capsys.readouterr().err == "ecg-worker: \\x1b[2Jwiped\\x07.db: no database, t\u00e9l\u00e9\n"
+
+
 def test_wrong_settings_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(raising(SettingsError(SENTENCE))) == 2
     assert capsys.readouterr().err == f"ecg-worker: {SENTENCE}\n"

@@ -145,7 +145,10 @@ def test_a_wrong_value_is_named_as_it_was_given(
     assert problems(file) == [f"{SETTINGS[name].variable}: {said}"]
 
 
-@pytest.mark.parametrize("written", ["model = 3", "group = true", "log = []", "processes = 'x'", "model = ''"])
+@pytest.mark.parametrize(
+    "written",
+    ["model = 3", "group = true", "log = []", "processes = 'x'", "processes = true", "drain_s = false", "model = ''"],
+)
 def test_a_value_of_another_type_is_refused(written: str, tmp_path: Path) -> None:
     file = tmp_path / "ecg.toml"
     file.write_text(written)

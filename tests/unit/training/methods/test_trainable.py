@@ -1,5 +1,6 @@
 """Which weights learn, and that a checkpoint's weights arrive."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,13 @@ def test_heads_that_learn_beside_the_model_are_left_as_they_are(tmp_path: Path) 
 def test_adapters_are_left_to_the_trainer(tmp_path: Path) -> None:
     adapted = trainable(model(), rank=4, vision_rate=0.0)
     restore(adapted, str(tmp_path / "nowhere"))
+
+
+def test_a_checkpoint_of_fewer_layers_is_refused(tmp_path: Path) -> None:
+    model().save_pretrained(tmp_path)
+    deeper = model(dimensions=replace(SMALL, text_layers=2))
+    with pytest.raises(RunError, match="does not hold this model"):
+        restore(deeper, str(tmp_path))
 
 
 def test_a_checkpoint_that_lacks_a_weight_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_the_named_bundle_is_loaded(tiny_model: Path) -> None:
 def test_another_bundle_is_refused_before_any_of_its_files_is_read(tiny_model: Path, tmp_path: Path) -> None:
     manifest = (tiny_model / "ecg-model.json").read_text(encoding="utf-8")
     (tmp_path / "ecg-model.json").write_text(manifest, encoding="utf-8")
-    with pytest.raises(BundleError, match="not the bundle that model_digest names"):
+    with pytest.raises(BundleError, match="not the bundle that ECG_MODEL_DIGEST names"):
         load_engine(Settings.load(model_digest="0" * 64), tmp_path)
 
 
@@ -27,7 +27,7 @@ def test_a_changed_threshold_is_another_bundle(tiny_model: Path, tmp_path: Path)
     named = read_manifest(tiny_model)
     changed = named.model_copy(update={"threshold": named.threshold / 2})
     (tmp_path / "ecg-model.json").write_text(changed.model_dump_json(by_alias=True), encoding="utf-8")
-    with pytest.raises(BundleError, match="not the bundle that model_digest names"):
+    with pytest.raises(BundleError, match="not the bundle that ECG_MODEL_DIGEST names"):
         load_engine(Settings.load(model_digest=named.digest), tmp_path)
 
 
