@@ -1,15 +1,16 @@
 """The command that brings flagged findings to the EHR."""
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Annotated
 
 import typer
 
 from adapters.deadline import call_with_deadline
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
-from cli import failure, options
+from cli import options
 from cli.ending import Ending
 from cli.settings import Settings, SettingsError
+from cli.wiring import service
 from cli.wiring.log import open_configured_log, require_topics
 from worker.operations import logs
 from worker.stream.stop import Stop
@@ -57,33 +58,19 @@ def _receiver(settings: Settings) -> MllpReceiver:
 
 def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit_s: float | None) -> None:
     from worker.delivery.deliverer import Deliverer
-    from worker.operations.health import Health, HealthServer
-    from worker.operations.watchdog import Watchdog
-    from worker.stream.session import Session
-    from worker.stream.stall import StallDetector
 
     topic, group = settings.deliver.rejections_topic, settings.deliver.group
-    log, stop = logs.get_logger(), ending.stop
+    stop = ending.stop
     ending.loaded()
     with ExitStack() as parts:
-        server = None
-        if settings.health_port is not None:
-            server = parts.enter_context(closing(HealthServer(settings.health_port)))
-            log.info("serving health", port=server.port)
+        server = service.serve_health(settings, parts)
         opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, settings.findings_topic, topic)
-        member = opened.join(group, [settings.findings_topic], settings.member)
-        parts.callback(lambda: member.close(stop.deadline))
-        log.info("joined", group=group, member=settings.member)
+        member = service.join(opened, group, settings.findings_topic, settings, stop, parts)
         parts.callback(_close, receiver, stop)  # before the member, which ends a delivery that is still under way
-        session = Session(member, StallDetector(settings.stream.stuck_s))
-        health = Health(session.progress, lambda: 0.0)  # a delivery may take as long as it may
-        parts.enter_context(closing(Watchdog(health.stalled, failure.end_stalled)))
-        if server is not None:
-            server.started(health)
-        parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
+        session = service.open_session(member, settings, stop, parts, server=server)
         Deliverer(session, receiver, group, topic).run(stop, idle_exit_s)
-        log.info("stopped", count=session.progress.committed)
+        logs.get_logger().info("stopped", count=session.progress.committed)
 
 
 def _close(receiver: MllpReceiver, stop: Stop) -> None:

@@ -1,10 +1,11 @@
 """The command that is the service: consume, infer, publish."""
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 
-from cli import failure, options
+from cli import options
 from cli.ending import Ending
 from cli.settings import Settings, SettingsError
+from cli.wiring import service
 from cli.wiring.log import open_configured_log, require_topics, service_topics
 from cli.wiring.model import identify_model, load_configured_engine, log_loading
 from cli.wiring.stages import running_stages
@@ -34,19 +35,12 @@ def run(
 
 def _serve(settings: Settings, ending: Ending, idle_exit_s: float | None) -> None:
     from worker.operations.gc_policy import freeze_loaded
-    from worker.operations.health import Health, HealthServer
-    from worker.operations.watchdog import Watchdog
     from worker.stream.breaker import Breaker
     from worker.stream.runner import Runner
-    from worker.stream.session import Session
-    from worker.stream.stall import StallDetector
 
     log, stop = logs.get_logger(), ending.stop
-    with ExitStack() as open_parts:
-        server = None
-        if settings.health_port is not None:
-            server = open_parts.enter_context(closing(HealthServer(settings.health_port)))
-            log.info("serving health", port=server.port)
+    with ExitStack() as parts:
+        server = service.serve_health(settings, parts)
         engine = load_configured_engine(settings, log_loading)
         identity = identify_model(engine)
         log.info(
@@ -54,19 +48,13 @@ def _serve(settings: Settings, ending: Ending, idle_exit_s: float | None) -> Non
             provider=identity.engine.provider,
         )  # fmt: skip
         ending.loaded()
-        opened = open_parts.enter_context(open_configured_log(settings))
+        opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, *service_topics(settings))
-        stages, scheduler = open_parts.enter_context(running_stages(engine, identity, settings))
-        member = opened.join(settings.group, [settings.inbound_topic], settings.member)
-        open_parts.callback(lambda: member.close(stop.deadline))
-        log.info("joined", group=settings.group, member=settings.member)
-        limits = settings.stream
-        session = Session(member, StallDetector(limits.stuck_s))
-        health = Health(session.progress, lambda: scheduler.stalled_s)
-        open_parts.enter_context(closing(Watchdog(health.stalled, failure.end_stalled)))
-        if server is not None:
-            server.started(health)
-        open_parts.callback(stop.set)  # whatever ends the loop, the time for leaving begins
+        stages, scheduler = parts.enter_context(running_stages(engine, identity, settings))
+        member = service.join(opened, settings.group, settings.inbound_topic, settings, stop, parts)
+        session = service.open_session(
+            member, settings, stop, parts, server=server, engine_stalled_s=lambda: scheduler.stalled_s
+        )
         freeze_loaded()
-        Runner(session, stages, Breaker(limits.rejected_share), limits).run(stop, idle_exit_s)
+        Runner(session, stages, Breaker(settings.stream.rejected_share), settings.stream).run(stop, idle_exit_s)
         log.info("stopped", count=session.progress.committed)
