@@ -55,7 +55,7 @@ def parse_bound(stated: str) -> "Bound":
     from worker.history.interval import Bound
 
     if stated.isdecimal():
-        if int(stated) >= _OFFSETS_END:
+        if len(stated.lstrip("0")) > len(str(_OFFSETS_END)) or int(stated) >= _OFFSETS_END:
             raise typer.BadParameter(f"{stated} is no offset: none is as large")
         return Bound(offset=int(stated))
     try:

@@ -129,6 +129,12 @@ def test_filled_alike_every_slot_holds_the_same_noise_and_each_layer_its_own() -
     assert torch.equal(kept(again)[0], tensors[0])
 
 
+def one_token_a_slot() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A query of each slot, with keys and values of the whole length."""
+    held = [noise(SLOTS, KEY_HEADS, LENGTH, HEAD, seed=seed) for seed in (2, 3)]
+    return noise(SLOTS, HEADS, 1, HEAD), held[0], held[1]
+
+
 def attended(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: Any, scaling: float = 0.5) -> Any:
     found, weights = _attend(None, query, keys, values, mask, scaling, dropout=0.0)
     assert weights is None
@@ -136,10 +142,7 @@ def attended(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask
 
 
 def test_one_token_a_slot_attends_as_torch_does() -> None:
-    query, keys, values = (
-        noise(SLOTS, HEADS, 1, HEAD), noise(SLOTS, KEY_HEADS, LENGTH, HEAD, seed=2),
-        noise(SLOTS, KEY_HEADS, LENGTH, HEAD, seed=3),
-    )  # fmt: skip
+    query, keys, values = one_token_a_slot()
     mask = slots().at(torch.tensor([0, 3, 6]))
     wanted = functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=0.5, enable_gqa=True)
     found = attended(query, keys, values, mask)
@@ -148,8 +151,7 @@ def test_one_token_a_slot_attends_as_torch_does() -> None:
 
 
 def test_a_slot_that_may_look_at_one_place_gives_its_value_whatever_lies_behind() -> None:
-    query = noise(SLOTS, HEADS, 1, HEAD)
-    keys, values = noise(SLOTS, KEY_HEADS, LENGTH, HEAD, seed=2), noise(SLOTS, KEY_HEADS, LENGTH, HEAD, seed=3)
+    query, keys, values = one_token_a_slot()
     keys[:, :, 1:] = 1e6
     found = attended(query, keys, values, slots().at(torch.zeros(SLOTS, dtype=torch.long)))
     each_for_three_heads = values[:, :, 0].repeat_interleave(HEADS // KEY_HEADS, dim=1)
@@ -157,10 +159,7 @@ def test_a_slot_that_may_look_at_one_place_gives_its_value_whatever_lies_behind(
 
 
 def test_a_slot_does_not_depend_on_its_neighbours() -> None:
-    query, keys, values = (
-        noise(SLOTS, HEADS, 1, HEAD), noise(SLOTS, KEY_HEADS, LENGTH, HEAD, seed=2),
-        noise(SLOTS, KEY_HEADS, LENGTH, HEAD, seed=3),
-    )  # fmt: skip
+    query, keys, values = one_token_a_slot()
     mask = slots().at(torch.tensor([2, 2, 2]))
     before = attended(query, keys, values, mask)
     keys[1], values[1], query[1] = 5.0, 7.0, 9.0
