@@ -128,6 +128,8 @@ def _collect(log: Log, settings: Settings) -> "dict[Coordinates, Result]":
 
     results: dict[Coordinates, Result] = {}
     for _, result in read_results(log, (settings.findings_topic, settings.rejections_topic)):
+        if result is None:
+            raise AssertionError("the worker published what is no result")
         at = source_of(result)
         if at in results:
             raise AssertionError("a record has two results")

@@ -154,6 +154,7 @@ def _open_first(
 
     The group's positions are asked for once: what is settled meanwhile is neither printed twice nor left out.
     """
+    from worker.history.results import rejection_in
     from worker.stream.ledger import PartitionLedger
 
     positions = {partition: log.committed(group, partition) or Position(0) for partition in ranges}
@@ -163,18 +164,7 @@ def _open_first(
             partition = record.topic_partition
             is_open = record.offset >= positions[partition].offset and ledgers[partition].take(record.offset)
             if is_open is wanted:
-                yield is_open, record, _rejection_in(record)
-
-
-def _rejection_in(record: Record) -> Rejection | None:
-    """None for a record that holds none."""
-    from worker.history.results import UnknownResult, parse
-
-    try:
-        result = parse(record.value)
-    except UnknownResult:
-        return None
-    return result if isinstance(result, Rejection) else None
+                yield is_open, record, rejection_in(record.value)
 
 
 def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def replay(
 
 def replayed_and_compared(settings: Settings, start: "Bound", end: "Bound", report: Path) -> "Report":
     """Replay an interval, write the comparison as JSON, and print it for a person."""
-    from worker.audit.compare import compare, results_then
+    from worker.audit.compare import compare, published
     from worker.history.interval import Interval
 
     if settings.model is None:
@@ -60,8 +60,8 @@ def replayed_and_compared(settings: Settings, start: "Bound", end: "Bound", repo
         interval = Interval.resolve(opened, settings.inbound_topic, start, end)
         output.notify(f"replaying {len(interval)} offsets of {settings.inbound_topic} onto {settings.audit_topic}")
         replayed = _replay(opened, interval, settings)
-        then, repeated = results_then(opened, live, interval)
-    compared = compare(then, repeated, replayed, interval)
+        then = published(opened, live, interval)
+    compared = compare(then, replayed, interval)
     report.write_text(json.dumps(compared.as_json(), indent=2) + "\n", encoding="utf-8")
     _show(compared)
     return compared
@@ -119,5 +119,12 @@ def _show(report: "Report") -> None:
     gaps = sum(map(len, report.gaps.values()))
     if gaps:
         output.notify(f"{gaps} offsets hold no record (transaction markers, or compacted away); the report names them")
+    if report.unreadable:
+        first = report.unreadable[0]
+        where = f"{first.partition.topic}/{first.partition.partition}/{first.offset}"
+        output.notify(
+            f"{len(report.unreadable)} records on the live topics are no results of a version that is known, the first "
+            f"{where}; the report names them"
+        )
     if report.repeated:
         output.notify(f"{report.repeated} records have more than one result among the findings")

@@ -43,6 +43,19 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Published:
+    """What was said then: results for the interval's records, those that are gone included.
+
+    `repeated` is how many of them stand there more than once; `unreadable` lie on the live topics and are no results,
+    or of a version that is not known, so that nobody can say which record they are about.
+    """
+
+    results: Mapping[Coordinates, Result]
+    repeated: int = 0
+    unreadable: tuple[Coordinates, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The whole comparison, and what of the interval could not be read."""
 
@@ -50,6 +63,7 @@ class Report:
     expired: Mapping[TopicPartition, range]
     gaps: Mapping[TopicPartition, list[int]]
     repeated: int
+    unreadable: tuple[Coordinates, ...]
 
     @property
     def counts(self) -> dict[Outcome, int]:
@@ -59,8 +73,9 @@ class Report:
 
     @property
     def all_same(self) -> bool:
-        """Every record says today what it said then, and nothing of the interval is gone."""
-        return not self.expired and all(comparison.outcome == "same" for comparison in self.comparisons)
+        """Every record says today what it said then, nothing of the interval is gone, and all that was said is read."""
+        complete = not self.expired and not self.unreadable
+        return complete and all(comparison.outcome == "same" for comparison in self.comparisons)
 
     def as_json(self) -> dict[str, Any]:
         """The report as it is written; the records that are the same are counted, not listed."""
@@ -70,32 +85,34 @@ class Report:
             "records": len(self.comparisons),
             "counts": self.counts,
             "results_then_more_than_once": self.repeated,
+            "unreadable_then": [_place(at) for at in self.unreadable],
             "gone": [_span(partition, offsets) for partition, offsets in self.expired.items()],
             "offsets_without_a_record": {_name(p): offsets for p, offsets in self.gaps.items()},
             "differences": [_difference(c) for c in self.comparisons if c.outcome != "same"],
         }
 
 
-Results = dict[Coordinates, Result]
-
-
-def results_then(log: Log, topics: tuple[str, ...], interval: Interval) -> tuple[Results, int]:
-    """Live results for the interval's records, gone ones included, and how many of them stand there more than once."""
-    found: Results = {}
+def published(log: Log, topics: tuple[str, ...], interval: Interval) -> Published:
+    """What the live topics hold of the interval."""
+    found: dict[Coordinates, Result] = {}
     repeated = 0
-    for _, result in read_results(log, topics):
+    unreadable: list[Coordinates] = []
+    for record, result in read_results(log, topics):
+        if result is None:
+            unreadable.append(Coordinates(record.topic_partition, record.offset))
+            continue
         at = source_of(result)
         if at.offset in interval.ranges.get(at.partition, ()) or at.offset in interval.expired.get(at.partition, ()):
             repeated += at in found
             found[at] = result
-    return found, repeated
+    return Published(found, repeated, tuple(unreadable))
 
 
-def compare(then: Results, repeated: int, replayed: Replayed, interval: Interval) -> Report:
+def compare(then: Published, replayed: Replayed, interval: Interval) -> Report:
     """Hold both results of every record against each other."""
-    now = replayed.results
-    comparisons = tuple(_compare(at, then.get(at), now.get(at)) for at in sorted(then.keys() | now.keys()))
-    return Report(comparisons, interval.expired, replayed.gaps, repeated)
+    before, now = then.results, replayed.results
+    comparisons = tuple(_compare(at, before.get(at), now.get(at)) for at in sorted(before.keys() | now.keys()))
+    return Report(comparisons, interval.expired, replayed.gaps, then.repeated, then.unreadable)
 
 
 def _compare(at: Coordinates, then: Result | None, now: Result | None) -> Comparison:
@@ -135,17 +152,17 @@ def _says(result: Result | None) -> str | None:
 
 
 def _difference(comparison: Comparison) -> dict[str, Any]:
-    partition, offset = comparison.at
-    return {
-        "topic": partition.topic,
-        "partition": partition.partition,
-        "offset": offset,
+    return _place(comparison.at) | {
         "outcome": comparison.outcome,
         "then": comparison.then,
         "now": comparison.now,
         "probability_change": comparison.probability_change,
         "differing": comparison.differing,
     }
+
+
+def _place(at: Coordinates) -> dict[str, Any]:
+    return {"topic": at.partition.topic, "partition": at.partition.partition, "offset": at.offset}
 
 
 def _name(partition: TopicPartition) -> str:

@@ -85,6 +85,7 @@ class IntervalMember:
                     raise
         for message in messages:
             result = parse(message.value)
+            assert result is not None  # it was made here
             self.replayed.results[source_of(result)] = result
         self._on_progress(self.replayed)
 

@@ -17,7 +17,7 @@ from adapters.log import Message, Position, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Finding, RecordRef
 from worker.history.interval import Coordinates
-from worker.history.results import UnknownResult, parse
+from worker.history.results import finding_in
 from worker.operations import metrics
 from worker.operations.health import LoopProgress
 from worker.operations.logs import get_logger
@@ -131,7 +131,7 @@ class Deliverer:
 
     def take(self, record: Record, lease: Lease) -> None:
         """Put a finding in the queue."""
-        self._waiting.append(PendingAlert(record, lease, _finding(record)))
+        self._waiting.append(PendingAlert(record, lease, finding_in(record.value)))
 
     def advance(self, *, may_begin: bool) -> None:
         """Take note of a delivery that ended, and begin the next: there is one thing at a time."""
@@ -230,11 +230,3 @@ class Deliverer:
         event_id = hashlib.sha256(event.encode()).hexdigest()[:32]
         headers = cloud_event(record, event_id, "ecg-delivery-rejection.v1")
         return Message(self._rejections_topic, record.key, rejection.to_json(), headers)
-
-
-def _finding(record: Record) -> Finding | None:
-    try:
-        result = parse(record.value)
-    except UnknownResult:
-        return None
-    return result if isinstance(result, Finding) else None

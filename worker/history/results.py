@@ -1,48 +1,45 @@
 """What was published, read back: a result topic's bytes to a Finding or a Rejection. The only place that does so."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
 
-from pydantic import ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from adapters.log import Log, LogError, Record, TopicPartition
+from adapters.log import Log, Record, TopicPartition
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from worker.history.interval import Coordinates
 
 Result = Finding | Rejection
 
-_KINDS: Final[Mapping[str, type[Finding] | type[Rejection]]] = {
-    "ecg-finding/1": Finding,
-    "ecg-rejection/1": Rejection,
-}
+_RESULT: Final = TypeAdapter[Result](Annotated[Result, Field(discriminator="schema_")])
 
 
-class UnknownResult(ValueError):
-    """The bytes are no finding and no rejection of a version that is known. Its text says nothing of them."""
-
-
-def parse(value: bytes) -> Result:
-    """A result, told apart by its `schema`. Raises UnknownResult."""
+def parse(value: bytes) -> Result | None:
+    """A result, told apart by its `schema`; None if it is none, or of a version that is not known."""
     try:
-        return _KINDS[json.loads(value)["schema"]].model_validate_json(value)
-    except (ValueError, KeyError, TypeError, ValidationError, RecursionError):  # their texts would repeat the record
-        raise UnknownResult("no finding and no rejection of a version that is known") from None
+        return _RESULT.validate_json(value)
+    except ValidationError:  # its text would repeat the record
+        return None
 
 
-def read_results(log: Log, topics: Sequence[str]) -> Iterator[tuple[Record, Result]]:
-    """All results that topics hold, with the records they are in.
+def finding_in(value: bytes) -> Finding | None:
+    """The finding that the bytes are, or None if they are none."""
+    result = parse(value)
+    return result if isinstance(result, Finding) else None
 
-    Raises LogError, which names the coordinates and nothing of the content, at one that cannot be read.
-    """
+
+def rejection_in(value: bytes) -> Rejection | None:
+    """The rejection that the bytes are, or None if they are none."""
+    result = parse(value)
+    return result if isinstance(result, Rejection) else None
+
+
+def read_results(log: Log, topics: Sequence[str]) -> Iterator[tuple[Record, Result | None]]:
+    """All records that result topics hold, each with the result in it: None is something else, or of a newer worker."""
     for topic in topics:
         for record in log.read({partition: range(*log.bounds(partition)) for partition in log.partitions(topic)}):
-            try:
-                yield record, parse(record.value)
-            except UnknownResult as error:
-                where = f"{record.topic}/{record.partition}/{record.offset}"
-                raise LogError(f"{where} is {error}; was it written by a newer worker, or by something else?") from None
+            yield record, parse(record.value)
 
 
 def source_of(result: Result) -> Coordinates:

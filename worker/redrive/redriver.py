@@ -28,7 +28,7 @@ from schemas.finding import RecordRef, Redrive
 from schemas.rejection import Reason, Rejection
 from worker.history.interval import Coordinates
 from worker.history.lookup import fetch_records
-from worker.history.results import UnknownResult, parse
+from worker.history.results import rejection_in
 from worker.redrive.group_position import Positions
 from worker.redrive_headers import next_redrive, redriven_message
 from worker.stream.ledger import PartitionLedger
@@ -185,7 +185,7 @@ class Redriver:
             self._position.heartbeat()
             partition, offset = record.topic_partition, record.offset
             if self._ledgers[partition].take(offset) and offset in self._plan.ranges[partition]:
-                rejection = _parse(record)
+                rejection = rejection_in(record.value)
                 if not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons):
                     yield _Candidate(partition, offset, rejection)
 
@@ -271,11 +271,3 @@ class Redriver:
             "the first one still open, to be remembered as redriven: redrive the earlier ones, or give them up "
             "(--give-up with --from, --to, --reason), then run this again"
         )
-
-
-def _parse(record: Record) -> Rejection | None:
-    try:
-        result = parse(record.value)
-    except UnknownResult:
-        return None
-    return result if isinstance(result, Rejection) else None

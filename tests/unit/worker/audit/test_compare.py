@@ -1,12 +1,16 @@
 """Then and now, record by record."""
 
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
-from adapters.log import Record, TopicPartition
+from adapters.log import Message, Record, TopicPartition
+from adapters.open_log import open_log
 from schemas.finding import Finding, Verdict
 from schemas.rejection import Reason, Rejection
 from tests.support import results
-from worker.audit.compare import Report, compare
+from worker.audit.compare import Published, Report, compare, published
 from worker.audit.replay import Replayed
 from worker.history.interval import Coordinates, Interval
 from worker.history.results import Result
@@ -29,7 +33,7 @@ def rejection(reason: Reason = Reason.HL7_MALFORMED) -> Rejection:
 def report(then: Result | None, now: Result | None, interval: Interval = ALL) -> Report:
     before = {} if then is None else {Coordinates(TP, 3): then}
     after = {} if now is None else {Coordinates(TP, 3): now}
-    return compare(before, 0, Replayed(results=after), interval)
+    return compare(Published(before), Replayed(results=after), interval)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +69,15 @@ def test_an_interval_that_is_partly_gone_is_never_all_the_same() -> None:
     compared = report(finding(), finding(), expired)
     assert not compared.all_same
     assert compared.as_json()["gone"] == [{"partition": "ecg.inbound/0", "from": 0, "to": 3, "count": 3}]
+
+
+def test_what_was_published_and_cannot_be_read_is_named_and_passes_no_audit(tmp_path: Path) -> None:
+    with closing(open_log(f"sqlite://{tmp_path}/log.db")) as log:
+        log.create_topics({"ecg.findings": 1})
+        log.append([Message("ecg.findings", None, value) for value in (b"DOE^JANE", finding().to_json())])
+        then = published(log, ("ecg.findings",), ALL)
+    assert then == Published({Coordinates(TP, 3): finding()}, 0, (Coordinates(TopicPartition("ecg.findings", 0), 0),))
+    compared = compare(then, Replayed(results=dict(then.results)), ALL)
+    assert [comparison.outcome for comparison in compared.comparisons] == ["same"]
+    assert not compared.all_same
+    assert compared.as_json()["unreadable_then"] == [{"topic": "ecg.findings", "partition": 0, "offset": 0}]

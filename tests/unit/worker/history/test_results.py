@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.log import Log, LogError, Message, Record, TopicPartition
+from adapters.log import Log, Message, Record, TopicPartition
 from adapters.open_log import open_log
 from tests.support import results
 from worker.history.interval import Coordinates
-from worker.history.results import Result, UnknownResult, parse, read_results, source_of
+from worker.history.results import Result, finding_in, parse, read_results, rejection_in, source_of
 
 RECORD = Record("ecg.inbound", 2, 7, 0, None, b"x")
 TOPICS = ("ecg.findings", "ecg.rejections")
@@ -29,16 +29,20 @@ def test_a_result_comes_back_as_what_it_was(result: Result) -> None:
     assert source_of(result) == Coordinates(TopicPartition("ecg.inbound", 2), 7)
 
 
+def test_a_finding_and_a_rejection_are_told_from_each_other_and_from_the_rest() -> None:
+    finding, rejection = results.finding(RECORD), results.rejection(RECORD)
+    values = [finding.to_json(), rejection.to_json(), b"DOE^JANE"]
+    assert [finding_in(value) for value in values] == [finding, None, None]
+    assert [rejection_in(value) for value in values] == [None, rejection, None]
+
+
 @pytest.mark.parametrize(
     "value",
     [b"", b"{}", b"[]", b"null", b"\xff", b"DOE^JANE", b'{"schema": "ecg-finding/9"}', b'{"schema": ["ecg-finding/1"]}',
      b'{"schema": "ecg-finding/1", "patient": {"id": "DOE^JANE"}}', b"[" * 100_000],
 )  # fmt: skip
-def test_what_is_no_result_is_refused_without_a_word_of_it(value: bytes) -> None:
-    with pytest.raises(UnknownResult) as refused:
-        parse(value)
-    assert "DOE" not in str(refused.value)
-    assert refused.value.__cause__ is None
+def test_what_is_no_result_is_none(value: bytes) -> None:
+    assert parse(value) is None
 
 
 def test_all_topics_are_read_from_first_to_last(log: Log) -> None:
@@ -48,8 +52,7 @@ def test_all_topics_are_read_from_first_to_last(log: Log) -> None:
     assert read == [(TOPICS[0], 0, "Finding"), (TOPICS[0], 1, "Finding"), (TOPICS[1], 0, "Rejection")]
 
 
-def test_one_that_cannot_be_read_is_named_by_its_coordinates_and_not_by_its_content(log: Log) -> None:
+def test_what_is_no_result_comes_with_its_record_and_ends_nothing(log: Log) -> None:
     log.append([Message(TOPICS[0], None, b"DOE^JANE")])
-    with pytest.raises(LogError, match=r"ecg\.findings/0/0 is no finding") as refused:
-        list(read_results(log, TOPICS))
-    assert "DOE" not in str(refused.value)
+    log.append([Message(TOPICS[0], None, results.finding(RECORD).to_json())])
+    assert [(record.offset, result is None) for record, result in read_results(log, TOPICS)] == [(0, True), (1, False)]
