@@ -96,11 +96,13 @@ class ModelBundle:
         _check_config(config, preprocessing)
         tokenizer = load_tokenizer(path)
         _check_tokens(config, tokenizer)
+        grid = _grid(manifest, preprocessing)
+        _check_layout(manifest)
         return cls(
             directory=path,
             manifest=manifest,
             preprocessing=preprocessing,
-            grid=_grid(manifest, preprocessing),
+            grid=grid,
             config=config,
             tokenizer=tokenizer,
             digest=manifest.digest,
@@ -168,6 +170,13 @@ def _check_tokens(config: Any, tokenizer: Any) -> None:
         raise BundleError(f"The tokenizer lacks special tokens that the model needs: {', '.join(missing)}.")
     if len(tokenizer) > config.text_config.vocab_size:
         raise BundleError("The tokenizer has more tokens than the model. Use the tokenizer it was trained with.")
+
+
+def _check_layout(manifest: Manifest) -> None:
+    try:
+        manifest.layout.layout()
+    except ValueError as error:
+        raise BundleError(f"The layout cannot be drawn: {error}. Use that of the training.") from None
 
 
 def _grid(manifest: Manifest, preprocessing: Preprocessing) -> Grid:

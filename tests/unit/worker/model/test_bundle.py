@@ -162,6 +162,17 @@ def test_a_picture_that_would_be_resized_is_refused(model: Path, width_px: int, 
         ModelBundle.load(model)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"name": "6x2+II"}, "layout"), ({"gain_mm_per_mv": 15.0}, "gain must be"), ({"speed_mm_per_s": 30.0}, "speed")],
+)
+def test_a_layout_that_cannot_be_drawn_is_refused(model: Path, change: dict[str, Any], message: str) -> None:
+    settings = read_manifest(model).settings
+    write_manifest(model, settings.model_copy(update={"layout": settings.layout.model_copy(update=change)}))
+    with pytest.raises(BundleError, match=f"cannot be drawn: .*{message}.*training"):
+        ModelBundle.load(model)
+
+
 def test_the_image_processor_may_be_nested_as_newer_transformers_save_it(model: Path) -> None:
     content = json.loads((model / "preprocessor_config.json").read_text())
     (model / "preprocessor_config.json").unlink()
