@@ -149,6 +149,14 @@ class Page:
         """Pixels a millimetre, the same in both directions."""
         return self.width_px / self.width_mm
 
+    def columns_mm(self, step_mm: int) -> range:
+        """Where the grid's upright lines lie, from the left."""
+        return range(0, int(self.width_mm) + 1, step_mm)
+
+    def rows_mm(self, step_mm: int) -> range:
+        """Where its level lines lie, from the top."""
+        return range(0, int(self.height_mm) + 1, step_mm)
+
 
 @lru_cache(maxsize=16)
 def make_page(layout: Layout) -> Page:

@@ -120,17 +120,17 @@ def _grid(page: Page) -> Picture:
     paper = np.full((page.height_px, page.width_px, 3), 255.0)
     fine = page.px_per_mm >= _FINE_GRID_PX_PER_MM
     for step_mm, colour in page.grid if fine else ((page.grid[-1][0], GRID_COARSE),):
-        across = _coverage(page.width_px, page.width_mm, step_mm, page.px_per_mm)
-        down = _coverage(page.height_px, page.height_mm, step_mm, page.px_per_mm)
+        across = _coverage(page.width_px, page.columns_mm(step_mm), page.px_per_mm)
+        down = _coverage(page.height_px, page.rows_mm(step_mm), page.px_per_mm)
         ink = np.maximum(across[None, :], down[:, None])[:, :, None]
         paper = paper * (1 - ink) + np.array(colour) * ink
     grid: Picture = np.rint(paper).astype(np.uint8)
     return grid
 
 
-def _coverage(size_px: int, size_mm: float, step_mm: int, px_per_mm: float) -> NDArray[np.float64]:
+def _coverage(size_px: int, lines_mm: range, px_per_mm: float) -> NDArray[np.float64]:
     """How much of each pixel the grid lines, one pixel wide, cover along one direction."""
-    centres_px = np.arange(0, int(size_mm) + 1, step_mm) * px_per_mm
+    centres_px = np.array(lines_mm) * px_per_mm
     distance_px = np.abs(np.arange(size_px)[:, None] - centres_px).min(axis=1)
     covered: NDArray[np.float64] = np.maximum(1.0 - distance_px, 0.0)
     return covered

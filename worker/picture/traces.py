@@ -21,8 +21,8 @@ _BASELINE_EVERY_S: Final = 0.008  # the median of a lead needs no denser samples
 class Traces:
     """What is drawn of one ECG on an empty page; x and y in millimetres.
 
-    `lines` are arrays of n x 2. `cut_marks` are (x, y, direction): a trace leaves its row there, upwards (-1) or
-    downwards (+1). `empty_boxes` are (left, top, right, bottom) of cells whose lead is missing.
+    `lines` are arrays of n x 2. `clip_markers` are triangles, arrays of 3 x 2, where a trace leaves its row: their tips
+    point the way it goes. `empty_boxes` are (left, top, right, bottom) of cells whose lead is missing.
     """
 
     lines: tuple[NDArray[np.float32], ...]

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.ecg import Ecg
-from worker.picture.layout import Layout, Page, make_page
+from worker.picture.layout import Colour, Layout, Page, make_page
 from worker.picture.traces import trace_paths
 
-Colour = tuple[int, int, int]
 Point = tuple[float, float]
 
 _POINTS_PER_MM: Final = 72 / 25.4  # PDF's unit is 1/72 inch
@@ -82,9 +81,9 @@ def pdf(ecg: Ecg, layout: Layout) -> bytes:
 def _paths(ecg: Ecg, layout: Layout, page: Page) -> Iterator[_Path]:
     """Everything but the lettering, in the order in which it is painted."""
     for step, colour in page.grid:
-        for x in range(0, int(page.width_mm) + 1, step):
+        for x in page.columns_mm(step):
             yield _Path(((x, 0), (x, page.height_mm)), colour, _GRID_MM[step])
-        for y in range(0, int(page.height_mm) + 1, step):
+        for y in page.rows_mm(step):
             yield _Path(((0, y), (page.width_mm, y)), colour, _GRID_MM[step])
     for line in page.frame_lines:
         yield _Path(line, page.ink, _TRACE_MM)
