@@ -208,7 +208,7 @@ def connect(
 
 
 def request(deadline: Deadline, send: Callable[[], T]) -> T:
-    """The answer to a request that changes nothing, sent again while the brokers are not ready to answer."""
+    """The answer to a request that may be sent twice, sent again while the brokers are not ready to answer."""
     while True:
         try:
             return call_with_deadline(deadline, "kafka-request", send)

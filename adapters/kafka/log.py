@@ -80,7 +80,8 @@ class KafkaLog:
                 if error not in (NoError, TopicAlreadyExistsError):
                     raise LogError(f"creating topic {topic['name']}: {error.__name__}")
             request(deadline, lambda: self._admin.wait_for_topics(list(wanted)))
-        return tuple(_created(topic) for topic in answer["topics"] if for_code(topic["error_code"]) is NoError)
+        made = [topic for topic in answer["topics"] if for_code(topic["error_code"]) is NoError]
+        return tuple(_created(topic, partitions[topic["name"]], replicas) for topic in made)
 
     def append(self, messages: Sequence[Message]) -> tuple[tuple[TopicPartition, int], ...]:
         """Write messages, acknowledged by all replicas. LogUnavailable leaves open which of them were written."""
@@ -221,10 +222,10 @@ def _close(client: Any, deadline: Deadline) -> None:
         call_with_deadline(deadline, "kafka-close", client.close)
 
 
-def _created(topic: Mapping[str, Any]) -> CreatedTopic:
-    """What the brokers say of a topic that they made; those before 2.4 do not say how many replicas it has."""
-    replicas = topic.get("replication_factor", -1)
-    return CreatedTopic(topic["name"], topic["num_partitions"], replicas if replicas > 0 else None)
+def _created(topic: Mapping[str, Any], partitions: int, asked: int | None) -> CreatedTopic:
+    """A topic that the brokers made as they were asked. How many replicas it has they say to whom may know it."""
+    said = topic.get("replication_factor", -1)  # -1: no right to DescribeConfigs
+    return CreatedTopic(topic["name"], partitions, said if said > 0 else asked)
 
 
 def _append(producer: Any, messages: Sequence[Message], deadline: Deadline) -> tuple[tuple[TopicPartition, int], ...]:
