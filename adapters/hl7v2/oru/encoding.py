@@ -1,6 +1,7 @@
-"""Fields and segments of HL7 v2 as text. A `Field` can only be made here, where everything is escaped.
+"""Fields and segments of HL7 v2 as text. A value becomes a `Field` only here, where everything is escaped.
 
-A bare string does not type-check as one, so that no value reaches a message unescaped.
+A bare string does not type-check as one, so that no value reaches a message unescaped by oversight. `Field(...)` itself
+is for constants, and for what is put together from fields.
 """
 
 import re

@@ -12,6 +12,7 @@ from typing import Final, Literal
 from adapters.hl7v2.oru.encoding import (
     LOCAL,
     LOINC,
+    NO_VALUE,
     Field,
     component_field,
     formatted_field,
@@ -150,7 +151,7 @@ def _result(number: int, observation: Observation, finding: Finding) -> str:
         3: observation.code,
         4: text_field(observation.sub_id),
         5: observation.value,
-        6: component_field(observation.unit, _UNITS[observation.unit], "UCUM") if observation.unit else Field(""),
+        6: component_field(observation.unit, _UNITS[observation.unit], "UCUM") if observation.unit else NO_VALUE,
         7: text_field(observation.expected),
         8: text_field(observation.abnormal),
         9: observation.probability,

@@ -81,7 +81,7 @@ def _verdict(finding: Finding) -> Observation:
         component_field("TWI-VERDICT", "T-wave inversion, automated reading", LOCAL, "8601-7", "EKG impression", LOINC),
         component_field(verdict, shown, LOCAL),
         abnormal=abnormal,
-        probability=Field("") if probability is None else number_field(probability, 3),
+        probability=NO_VALUE if probability is None else number_field(probability, 3),
     )
 
 
