@@ -1,6 +1,8 @@
 """How a signal ends a service: at once while it loads, and later by finishing what is in hand."""
 
+import os
 import signal
+import sys
 from types import FrameType
 
 from worker.operations import logs
@@ -24,7 +26,9 @@ class Ending:
         log = logs.get_logger()
         self.stop.set()
         if self._loading:
-            # Loading takes as long as it takes, minutes for a large model; nothing was begun that could be lost.
+            # Loading takes as long as it takes, minutes for a large model; nothing was begun that could be lost. Not
+            # by an exception: a module that is just being imported may make another of it.
             log.info("stopping before anything was begun", signal=signal.Signals(number).name)
-            raise SystemExit(0)
+            sys.stderr.flush()
+            os._exit(0)
         log.info("stopping, finishing what is in hand", signal=signal.Signals(number).name)

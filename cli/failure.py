@@ -5,6 +5,7 @@ The last line on stderr says what is wrong and what to do. Kubernetes shows the 
 is a defect: it is named by its type and its frames, for its text could hold anything.
 """
 
+import errno
 import functools
 import io
 import os
@@ -12,7 +13,9 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NoReturn, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+
+import typer
 
 from cli import output
 from cli.settings import SettingsError
@@ -40,15 +43,29 @@ CHATTY: Final = {
 }
 
 
-def run_command(program: str, app: Callable[[], object]) -> None:
-    """Run the command line; leave with its exit code."""
+# What typer raises for a command line that it cannot take. It has no public name: typer ships click under its own roof.
+_WrongUse: Final = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError")
+
+
+# What a file says that cannot be read or written, wherever that is met: no defect of ours.
+_OF_FILES: Final = frozenset(
+    {errno.EACCES, errno.EDQUOT, errno.EIO, errno.EISDIR, errno.ENOENT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM,
+     errno.EROFS}
+)  # fmt: skip
+
+
+def run_command(program: str, app: Callable[..., object]) -> NoReturn:
+    """Run the command line, a typer app; leave with its exit code."""
+    # No library of ours speaks to the network on its own: ECGs are read in hospitals.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     logs.silence_teardown()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")  # what JSON is in
     logs.configure("WARNING", CHATTY)  # services say more
     try:
-        app()
+        code = app(prog_name=program, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
     except (BrokenPipeError, output.ReaderLeft):  # as `head` does
         sys.stderr.close()
         sys.exit(0)
@@ -57,6 +74,12 @@ def run_command(program: str, app: Callable[[], object]) -> None:
     except WorkerError as error:
         _end(program, str(error), error.exit_code)
     except Exception as error:  # noqa: BLE001 - whatever it is, it ends the process, and says so
+        if isinstance(error, _WrongUse):
+            _end_wrong_use(program, error)
+        if isinstance(error, OSError) and error.errno in _OF_FILES:
+            where = error.filename or "standard output, or a file"
+            sentence = f"{where}: {error.strerror}; is it there, is there room, and may this user use it?"
+            _end(program, sentence, WorkerError.exit_code)
         logs.get_logger().error("ended by a defect", exc_info=error)
         _end(program, f"{type(error).__name__}: this is a defect; please report the log line above", _DEFECT_CODE)
 
@@ -85,6 +108,14 @@ def end_stalled(reason: str) -> NoReturn:
     os._exit(WorkerError.exit_code)
 
 
+def _end_wrong_use(program: str, error: Any) -> NoReturn:
+    command = error.ctx.command_path if error.ctx is not None else program
+    if type(error).__name__ == "NoArgsIsHelpError":  # nothing was asked for: the help is the answer
+        error.show()
+        sys.exit(error.exit_code)
+    _end(program, f"{error.format_message().rstrip('.')}; `{command} --help` says what it takes", error.exit_code)
+
+
 def _end(program: str, sentence: str, code: int) -> NoReturn:
     _leave_for_kubernetes(sentence)
     for line in sentence.splitlines():
@@ -93,7 +124,7 @@ def _end(program: str, sentence: str, code: int) -> NoReturn:
 
 
 def _one_line(sentence: str) -> str:
-    return " ".join(sentence.split())
+    return output.printable(" ".join(sentence.split()))
 
 
 def _leave_for_kubernetes(sentence: str) -> None:
@@ -103,4 +134,6 @@ def _leave_for_kubernetes(sentence: str) -> None:
     if not stated and not (file.exists() and os.access(file, os.W_OK)):
         return
     with suppress(OSError):
-        file.write_bytes(_one_line(sentence).encode()[:_MOST_BYTES].decode(errors="ignore").encode())
+        file.write_bytes(
+            _one_line(sentence).encode()[:_MOST_BYTES].decode(errors="ignore").encode()
+        )  # no half a letter

@@ -59,12 +59,20 @@ def _write_line(line: bytes) -> None:
 
 def notify(message: str) -> None:
     """Say something to the person at the terminal. No file's name moves the cursor or sets a colour there."""
-    shown = "".join(sign if sign.isprintable() else _escaped(sign) for sign in message)
-    stderr.print(shown, markup=False, soft_wrap=True)
+    stderr.print("\n".join(map(printable, message.split("\n"))), markup=False, soft_wrap=True)
 
 
-def _escaped(sign: str) -> str:
-    return sign if sign == "\n" else sign.encode("unicode_escape").decode()
+def printable(line: str) -> str:
+    """The line with whatever is no letter, digit or mark escaped; surrogates, which no encoding takes, are among it."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in line)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Write what the work was done for. Raises OutputError with the path and the cause."""
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {_cause(error)}; name another place, or make room") from None
 
 
 def try_folder(folder: Path, option: str) -> None:

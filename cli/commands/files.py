@@ -117,7 +117,7 @@ def render(
     except Rejected as rejected:
         output.notify(f"{file.name}: {rejected.reason} {rejected.detail}")
         raise typer.Exit(1) from None
-    out.write_bytes(write(ecg, chosen))
+    output.write_file(out, write(ecg, chosen))
 
 
 def _record(index: int, file: Path, payload: bytes) -> Record:

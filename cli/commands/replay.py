@@ -62,8 +62,8 @@ def replayed_and_compared(settings: Settings, start: "Bound", end: "Bound", repo
         replayed = _replay(opened, interval, settings)
         then = published(opened, live, interval)
     compared = compare(then, replayed, interval)
-    report.write_text(json.dumps(compared.as_json(), indent=2) + "\n", encoding="utf-8")
     _show(compared)
+    output.write_file(report, json.dumps(compared.as_json(), indent=2).encode() + b"\n")
     return compared
 
 

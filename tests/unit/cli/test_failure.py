@@ -1,12 +1,15 @@
 """Whatever ends a command: one last line on stderr, one exit code, the same sentence for Kubernetes."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import typer
 
 from adapters.log import Fenced, LogError, LogUnavailable, PublishFailed
 from adapters.mllp.framing import FramingError
@@ -33,8 +36,8 @@ def termination_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def raising(error: BaseException) -> Callable[[], None]:
-    def command() -> None:
+def raising(error: BaseException) -> Callable[..., None]:
+    def command(**_: object) -> None:
         raise error
 
     return command
@@ -63,6 +66,56 @@ def test_a_name_in_it_cannot_move_the_cursor(capsys: pytest.CaptureFixture[str])
 def test_wrong_settings_exit_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(raising(SettingsError(SENTENCE))) == 2
     assert capsys.readouterr().err == f"ecg-worker: {SENTENCE}\n"
+
+
+def command_line() -> typer.Typer:
+    app = typer.Typer(rich_markup_mode=None)
+
+    @app.command()
+    def explain(path: Path) -> None: ...
+
+    @app.command()
+    def run(status: int = 0) -> None:
+        raise typer.Exit(status)
+
+    return app
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["explain"], "ecg-worker: Missing argument 'path'; `ecg-worker explain --help` says what it takes"),
+        (["run", "--lgo", "x"], "ecg-worker: No such option: --lgo; `ecg-worker run --help` says what it takes"),
+        (["rnu"], "ecg-worker: No such command 'rnu'. Did you mean 'run'?; `ecg-worker --help` says what it takes"),
+    ],
+)
+def test_a_command_line_that_cannot_be_taken_is_one_line_too(
+    typed: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    termination_log: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["ecg-worker", *typed])
+    assert ended(command_line()) == 2
+    assert capsys.readouterr().err == f"{said}\n"
+    assert termination_log.read_text() == said.removeprefix("ecg-worker: ")
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_command_that_says_how_it_ended_ends_so(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["ecg-worker", "run", "--status", str(code)])
+    assert ended(command_line()) == code
+
+
+def test_a_disk_that_is_full_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/data/report.json"))) == 1
+    assert capsys.readouterr().err.startswith("ecg-worker: /data/report.json: No space left on device; ")
+
+
+def test_no_library_may_speak_to_the_network_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, str | None] = {}
+    for name in ("HF_HUB_OFFLINE", "ORT_DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
+    ended(lambda **_: seen.update(os.environ))
+    assert (seen["HF_HUB_OFFLINE"], seen["ORT_DISABLE_TELEMETRY"]) == ("1", "1")
 
 
 def test_what_ends_a_record_is_no_error_for_people() -> None:
@@ -102,9 +155,9 @@ def test_an_interrupted_command_exits_130_in_silence(capsys: pytest.CaptureFixtu
 
 
 def test_the_termination_log_holds_one_line_of_at_most_4096_bytes(termination_log: Path) -> None:
-    ended(raising(LogError("one\ntwo " + "é" * 4096)))
+    ended(raising(LogError("one\ntwo! " + "é" * 4096)))  # the limit falls in the middle of a letter
     written = termination_log.read_bytes()
-    assert written.startswith(b"one two ")
+    assert written.startswith(b"one two! ")
     assert 4090 < len(written) <= 4096
     written.decode()
 
