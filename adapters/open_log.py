@@ -46,7 +46,13 @@ def _flaw(url: str) -> str | None:
 
 def _is_address(server: str) -> bool:
     found = re.fullmatch(r"([^\s:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", server)
-    return found is not None and (found[2] is None or 0 < int(found[2]) < 65536)
+    if found is None or not (found[2] is None or 0 < int(found[2]) < 65536):
+        return False
+    try:
+        found[1].encode("idna")  # or the library that resolves it raises what nobody expects of it
+    except UnicodeError:
+        return False
+    return True
 
 
 def open_log(url: str, options: KafkaOptions | None = None) -> Log:

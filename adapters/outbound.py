@@ -51,6 +51,9 @@ def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | No
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")
+    except UnicodeError:
+        raise ReceiverError(f"its host could be no name in the DNS; {_FORM}") from None
     except ValueError:
         raise ReceiverError(f"its port is no number from 1 to 65535; {_FORM}") from None
     if parts.scheme not in ("mllp", "mllps"):

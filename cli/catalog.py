@@ -87,9 +87,13 @@ def _digest(text: str) -> str:
     return text
 
 
-_ONE: Final[Any] = Field(ge=1)
-_NOT_NEGATIVE: Final[Any] = Field(ge=0)
-_POSITIVE: Final[Any] = Field(gt=0)
+_MOST: Final = 2**31 - 1
+_WEEK_S: Final = 7 * 24 * 3600.0  # longer than anybody waits; the clocks of all libraries take it
+
+_ONE: Final[Any] = Field(ge=1, le=_MOST)
+_CORES: Final[Any] = Field(ge=1, le=256)
+_NOT_NEGATIVE: Final[Any] = Field(ge=0, le=_WEEK_S)
+_POSITIVE: Final[Any] = Field(gt=0, le=_WEEK_S)
 
 CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
     "Log, model and group": (
@@ -113,7 +117,7 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
                 "engine.kind"),
         Setting("provider", "where the model runs", "engine.provider"),
         Setting("dtype", "number type of the language model", "engine.dtype"),
-        Setting("threads", "CPU threads of the engine; not set: all cores", "engine.threads", bounds=_ONE),
+        Setting("threads", "CPU threads of the engine; not set: all cores", "engine.threads", bounds=_CORES),
         Setting("batch_wait_s", "how long the oldest question waits for a fuller batch", "engine.batch_wait_s",
                 bounds=_NOT_NEGATIVE),
         Setting("echo_slots", "questions that the echo engine answers as one batch", "engine.echo_slots", bounds=_ONE),
@@ -122,7 +126,7 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("echo_question_s", "and for each question in it", "engine.echo_question_s", bounds=_NOT_NEGATIVE),
     ),
     "The worker's loop": (
-        Setting("processes", "processes that decode, measure and render", bounds=_ONE),
+        Setting("processes", "processes that decode, measure and render", bounds=_CORES),
         Setting("max_in_flight", "records begun and not finished", "stream.in_flight", bounds=_ONE),
         Setting("read_ahead_records", "records read and not committed, among which STAT ones are found",
                 "stream.read_ahead", bounds=_ONE),

@@ -4,7 +4,6 @@ Validated once at the start; nothing reads the environment later. A group is an 
 its defaults are that room's. Names outside and what each setting is for: `cli.catalog`.
 """
 
-import math
 import os
 import socket
 import tomllib
@@ -42,13 +41,18 @@ def data_directory() -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise SettingsError(f"{file} cannot be read: {error.strerror}; give this user the right to it") from None
+        raise SettingsError(
+            f"{file} cannot be read: {error.strerror}; name the settings file in --config or ECG_CONFIG, and let this "
+            "user read it"
+        ) from None
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file} is not written in UTF-8 (byte {error.start}); save it anew") from None
     except tomllib.TOMLDecodeError as error:  # says at which line and column
         raise SettingsError(f"{file} is no TOML: {error}; correct that line") from None
+    except (ValueError, RecursionError):  # numbers of thousands of digits, brackets in brackets
+        raise SettingsError(f"{file} is no settings file: it holds what no setting is") from None
 
 
 def _default_log() -> str:
@@ -220,10 +224,10 @@ def _valid(setting: Setting, stated: Any) -> Any:
     kind: Any = Annotated[get_type_hints(owner)[name], setting.bounds]
     try:
         value = TypeAdapter[Any](kind).validate_python(stated)
+        if isinstance(value, str | Path) and not _is_text(str(value)):
+            raise ValueError("holds bytes that are no text")
         if isinstance(stated, bool) and not isinstance(value, bool):
             raise ValueError("is no number")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("is not finite")
         return setting.check(value) if setting.check else value
     except ValidationError as error:
         wrong = _wrong(error.errors()[0])
@@ -231,7 +235,15 @@ def _valid(setting: Setting, stated: Any) -> Any:
         wrong = str(error)
     # What was put in a wrong place here could be a password.
     kept = setting.url or setting.path[0] == "kafka" or isinstance(stated, dict | list) or len(str(stated)) > 80
-    raise ValueError(wrong if kept else f"{stated!r} {wrong}")
+    raise ValueError(wrong if kept else f"{stated!r} {wrong}") from None
+
+
+def _is_text(value: str) -> bool:
+    """Whether every library can take it: in UTF-8, without the zero that ends a string for some."""
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
 
 
 def _wrong(error: ErrorDetails) -> str:

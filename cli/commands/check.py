@@ -32,10 +32,12 @@ def check(
         bool, typer.Option("--create-topics", help="create missing topics, those of other commands too")
     ] = False,
     partitions: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help=f"of each topic that is created; default: {PARTITIONS}")
+        int | None,
+        typer.Option(metavar="N", min=1, max=10_000, help=f"of each topic that is created; default: {PARTITIONS}"),
     ] = None,
     replicas: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="of each topic that is created; default: as the broker says")
+        int | None,
+        typer.Option(metavar="N", min=1, max=1000, help="of each topic that is created; default: as the broker says"),
     ] = None,
     config: options.Config = None,
 ) -> None:

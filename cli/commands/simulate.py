@@ -24,7 +24,7 @@ def simulate(
     out: Annotated[
         Path, typer.Option("-o", "--out", metavar="DIR", help="folder for the files, new or empty", file_okay=False)
     ],
-    count: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, help="number of ECGs")] = 100,
+    count: Annotated[int, typer.Option("-n", "--count", metavar="N", min=1, max=10**6, help="number of ECGs")] = 100,
     seed: Annotated[int, typer.Option("--seed", metavar="S", min=0, help="the same seed gives the same ECGs")] = 0,
     site: Annotated[Site, typer.Option("--site", help="hospital: gain, filter, noise, patients, wording")] = Site.A,
 ) -> None:

@@ -28,6 +28,8 @@ def test_a_path_opens_an_embedded_log(tmp_path: Path) -> None:
         ("sqlite://log.db", "does not begin with /"),
         ("sqlite:///", "does not begin with /"),
         ("kafka://", "an address is no host"),
+        ("kafka://a..b:9092", "an address is no host"),
+        (f"kafka://{'a' * 64}:9092", "an address is no host"),
         ("kafka://host:0", "its port is no number"),
         ("kafka://host:65536", "its port is no number"),
         ("kafka://host:port", "its port is no number"),

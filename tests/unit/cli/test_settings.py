@@ -126,7 +126,7 @@ def test_an_empty_variable_is_not_set(tmp_path: Path, monkeypatch: pytest.Monkey
         ("stuck_s", "0", "'0' is not more than 0"),
         ("stuck_s", "soon", "'soon' is no number"),
         ("drain_s", "-1", "'-1' is less than 0"),
-        ("drain_s", "nan", "'nan' is less than 0"),
+        ("drain_s", "nan", "'nan' is more than 604800"),
         ("rejected_share", "1.1", "'1.1' is more than 1"),
         ("site_zone", "Mars/Olympus", "'Mars/Olympus' is no time zone"),
         ("site_charset", "klingon", "'klingon' is no codec of Python's for text whose delimiters are ASCII"),
@@ -154,6 +154,26 @@ def test_a_value_of_another_type_is_refused(written: str, tmp_path: Path) -> Non
     file.write_text(written)
     (said,) = problems(file)
     assert said.startswith(f"{written.split(maxsplit=1)[0]} in {file}: ")
+
+
+@pytest.mark.parametrize("value", ["bad\udcff", "zero\0"])
+@pytest.mark.parametrize("name", ["group", "model"])
+def test_bytes_that_are_no_text_are_refused_before_any_library_meets_them(name: str, value: str) -> None:
+    (said,) = problems(**{name: value})
+    assert said.endswith("holds bytes that are no text")
+
+
+def test_a_settings_file_may_begin_as_windows_writes_it(tmp_path: Path) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_bytes(b"\xef\xbb\xbfgroup = 'wards'\n")
+    assert Settings.load(file).group == "wards"
+
+
+@pytest.mark.parametrize("content", ["a = " + "[" * 5000, "processes = " + "9" * 5000])
+def test_a_file_that_no_reader_ends_with_is_no_defect(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "ecg.toml"
+    file.write_text(content)
+    assert len(problems(file)) == 1
 
 
 def test_a_wrong_flag_is_named_by_the_flag() -> None:
