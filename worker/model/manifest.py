@@ -142,6 +142,8 @@ def read_manifest(directory: Path) -> Manifest:
             f"{directory} has no {MANIFEST}. A Hugging Face directory needs one to say which picture and prompt the "
             "model was trained on; docs/model.md shows how to write it."
         ) from None
+    except OSError as error:
+        raise _unreadable(directory / MANIFEST, error) from None
     except ValidationError as error:
         raise BundleError(f"{directory / MANIFEST} is not valid: {_problems(error)}.") from None
 
@@ -150,6 +152,8 @@ def read_settings(path: Path) -> ModelSettings:
     """Read what a person wrote for a directory that has no manifest yet. Raises BundleError."""
     try:
         return ModelSettings.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise _unreadable(path, error) from None
     except ValidationError as error:
         raise BundleError(f"{path} is not valid: {_problems(error)}.") from None
 
@@ -182,8 +186,15 @@ def _files(directory: Path) -> list[str]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{path} cannot be read: {error.strerror}. Let this user read it, or copy the directory again.")
 
 
 def _problems(error: ValidationError) -> str:

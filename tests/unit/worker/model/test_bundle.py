@@ -71,6 +71,19 @@ def test_a_name_that_is_no_directory_is_refused(name: str) -> None:
         ModelBundle.load(Path(name))
 
 
+def test_files_that_cannot_be_read_are_named(model: Path) -> None:
+    weights = model / "model.safetensors"
+    weights.unlink()
+    weights.symlink_to(model / "nowhere")
+    with pytest.raises(BundleError, match=r"model.safetensors cannot be read: No such file"):
+        ModelBundle.load(model)
+    manifest = model / "ecg-model.json"
+    manifest.unlink()
+    manifest.mkdir()
+    with pytest.raises(BundleError, match=r"ecg-model.json cannot be read: Is a directory"):
+        ModelBundle.load(model)
+
+
 def test_a_directory_without_a_manifest_is_refused(model: Path) -> None:
     (model / MANIFEST).unlink()
     with pytest.raises(BundleError, match=r"has no ecg-model\.json"):
