@@ -41,6 +41,9 @@ def _serve(settings: Settings, ending: Ending, idle_exit_s: float | None) -> Non
     log, stop = logs.get_logger(), ending.stop
     with ExitStack() as parts:
         server = service.serve_health(settings, parts)
+        # Before the model: a wrong address is known at once, and not after minutes of loading.
+        opened = parts.enter_context(open_configured_log(settings))
+        require_topics(opened, *service_topics(settings))
         engine = load_configured_engine(settings, log_loading)
         identity = identify_model(engine)
         log.info(
@@ -48,8 +51,6 @@ def _serve(settings: Settings, ending: Ending, idle_exit_s: float | None) -> Non
             provider=identity.engine.provider,
         )  # fmt: skip
         ending.loaded()
-        opened = parts.enter_context(open_configured_log(settings))
-        require_topics(opened, *service_topics(settings))
         stages, scheduler = parts.enter_context(running_stages(engine, identity, settings))
         member = service.join(opened, settings.group, settings.inbound_topic, settings, stop, parts)
         session = service.open_session(
