@@ -15,13 +15,16 @@ from tests.cli.command import command, environment, lines, real_file, run
 MODEL = Path(__file__).parents[2] / "deploy" / "models" / "ecg-r1-demo"
 
 
-def test_a_signal_while_the_model_loads_ends_it_at_once_and_without_joining(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_model_loads_ends_it_at_once_and_without_joining(
+    number: signal.Signals, tmp_path: Path
+) -> None:
     settings = environment(ECG_LOG=f"sqlite://{tmp_path}/log.db", ECG_MODEL=MODEL)
     with subprocess.Popen(command("run"), env=settings, stderr=subprocess.PIPE, text=True) as loading:
         assert loading.stderr is not None
         assert json.loads(loading.stderr.readline())["event"] == "loading the model"
         began = time.monotonic()
-        loading.send_signal(signal.SIGTERM)
+        loading.send_signal(number)
         said = loading.stderr.read()
     assert loading.returncode == 0
     assert [json.loads(line)["event"] for line in said.splitlines()] == ["stopping before anything was begun"]

@@ -127,7 +127,6 @@ class Deliverer:
     def drop_stale(self) -> None:
         """Findings that are read again, here or elsewhere."""
         self._waiting = deque(pending for pending in self._waiting if self._session.still_ours(pending.lease))
-        self._ready = [pending for pending in self._ready if self._session.still_ours(pending.lease)]
 
     def take(self, record: Record, lease: Lease) -> None:
         """Put a finding in the queue."""

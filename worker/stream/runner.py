@@ -93,9 +93,7 @@ class Runner:
         return [p for p, ledger in self._ledgers.items() if ledger.full or ledger.open >= share]
 
     def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
-        """A ledger for each new lease, beginning with what the group committed last."""
-        for partition in lost:
-            self._ledgers.pop(partition, None)
+        """A ledger for each new lease, beginning with what the group committed last; `drop_stale` ends the others'."""
         for lease in leases:
             self._ledgers[lease.partition] = PartitionLedger(lease.committed)
 

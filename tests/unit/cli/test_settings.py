@@ -159,7 +159,8 @@ def test_a_value_of_another_type_is_refused(written: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("value", ["bad\udcff", "zero\0"])
 @pytest.mark.parametrize("name", ["group", "model"])
 def test_bytes_that_are_no_text_are_refused_before_any_library_meets_them(name: str, value: str) -> None:
-    (said,) = problems(**{name: value})
+    flags: dict[str, Any] = {name: value}
+    (said,) = problems(**flags)
     assert said.endswith("holds bytes that are no text")
 
 

@@ -14,7 +14,7 @@ from kafka.producer.sender import Sender
 from kafka.producer.transaction_manager import InitProducerIdHandler, TransactionManager
 from kafka.protocol.metadata import CoordinatorType, FindCoordinatorResponse
 
-from adapters.kafka.client import RequestTrackingClient
+from adapters.kafka.client import RequestTrackingClient, _lost
 
 NOWHERE = {"bootstrap_servers": "127.0.0.1:1", "request_timeout_ms": 200}
 
@@ -76,3 +76,19 @@ def test_a_failure_of_the_system_is_one_of_the_library(kind: Any, tmp_path: Path
             client._manager.run(client.cluster.refresh_metadata, "bootstrap-0")
     # Once this fails for the library's own client, its bug is fixed and `client._lost` can go.
     assert isinstance(failed.value, KafkaError) == (kind is RequestTrackingClient)
+
+
+@pytest.mark.parametrize("failure", [None, KafkaConnectionError("away"), KeyboardInterrupt()])
+def test_what_the_library_expects_is_passed_on_as_it_is(failure: BaseException | None) -> None:
+    heard: list[BaseException | None] = []
+    _lost(heard.append, failure)
+    assert heard == [failure]
+
+
+@pytest.mark.parametrize("failure", [ConnectionResetError(104, "reset"), ValueError("odd")])
+def test_what_it_does_not_expect_becomes_a_lost_connection_that_says_what_it_was(failure: Exception) -> None:
+    heard: list[BaseException | None] = []
+    _lost(heard.append, failure)
+    (told,) = heard
+    assert isinstance(told, KafkaConnectionError)
+    assert type(failure).__name__ in str(told)

@@ -345,3 +345,52 @@ def test_partitions_that_come_to_a_full_worker_are_paused_before_they_bring_anyt
     member = member_with(ASSIGNED, full, *idle(2), comes, lambda: seen.append(set(member.paused)), stop.set)
     run(member, replace(QUICK, read_ahead=4), LastInFirstOut(room=0), stop)
     assert seen == [{TP, OTHER}]
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def test_what_is_published_makes_room_again() -> None:
+    member = member_with(ASSIGNED, *(Polled(records(offset, value=b"x" * 600)) for offset in range(2, 42, 4)))
+    run(member, replace(QUICK, read_ahead_bytes=1000))
+    assert len(ids(member)) == 10
+
+
+def test_what_could_not_be_published_makes_room_too_and_is_counted_as_stale() -> None:
+    again = (Polled(revoked=frozenset({TP}), assigned={TP: Position(2)}), Polled(records(2, value=b"x" * 600)))
+    member = member_with(ASSIGNED, Polled(records(2, value=b"x" * 600)), failures=3)
+    member.on_rewind = again
+    before, failed = stale_records(), sample("ecg_transactions_total", outcome="failed")
+    run(member, replace(QUICK, read_ahead_bytes=1000))
+    assert (member.rewinds, ids(member)) == (3, ["0-2"])
+    assert stale_records() - before == 3
+    assert sample("ecg_transactions_total", outcome="failed") - failed == 3
+
+
+def test_what_is_committed_is_counted_by_what_it_says_and_how_old_it_is() -> None:
+    names = ("ecg_findings_total", "ecg_rejections_total", "ecg_flags_raised_total", "ecg_transactions_total")
+    finding, rejection = results.finding(records(1)[0]), results.rejection(records(4)[0])
+    labels: tuple[dict[str, str], ...] = (
+        {"verdict": finding.assessment.verdict},
+        {"reason": rejection.reason},
+        {},
+        {"outcome": "committed"},
+    )
+    ages = [
+        ("ecg_end_to_end_seconds_count", {"priority": "stat"}),
+        ("ecg_end_to_end_seconds_sum", {"priority": "stat"}),
+    ]
+    wanted = [*zip(names, labels, strict=True), *ages, ("ecg_commit_seconds_count", {})]
+    before = [sample(name, **found) for name, found in wanted]
+    member = member_with(ASSIGNED, Polled(stat(1) + records(4)))
+    session = Session(member, StallDetector(60, member.clock), clock=member.clock, in_background=at_once)
+    stages = Stages(InstantPreparation(), LastInFirstOut(), conclude, priority, "ecg.findings", "ecg.rejections")
+    limits = replace(NEVER_DUE, publish_records=2)
+    Runner(session, stages, Breaker(1.0), limits, wall_clock=lambda: 7.0).run(Stop(60), idle_exit_s=600.0)
+    counted = [sample(name, **found) - was for (name, found), was in zip(wanted, before, strict=True)]
+    assert counted == [1, 1, int(finding.flag.raised), 1, 1, 7.0, 1]
+
+
+def test_as_many_results_go_into_one_transaction_as_the_documents_say() -> None:
+    assert Limits().transaction_records == 500
