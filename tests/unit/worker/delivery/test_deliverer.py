@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from prometheus_client import REGISTRY
 
 from adapters.deadline import Deadline
 from adapters.log import Log, LogUnavailable, Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
@@ -149,6 +150,10 @@ def test_the_position_moves_only_after_the_receiver_took_the_finding_over(log: L
     assert seen == [None, 2]
 
 
+def settled(outcome: str) -> float:
+    return REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": outcome}) or 0.0
+
+
 @pytest.mark.parametrize("failure", [REJECTED, NO_ACK])
 def test_a_finding_that_is_not_taken_over_becomes_a_rejection_and_the_next_go_on(
     log: Log, failure: Undelivered
@@ -160,8 +165,10 @@ def test_a_finding_that_is_not_taken_over_becomes_a_rejection_and_the_next_go_on
             raise failure
 
     receiver = Receiver(refuse)
+    before = settled("delivered"), settled(failure.reason)
     deliver(log, receiver)
     assert receiver.ids == [finding_id(3)]
+    assert (settled("delivered"), settled(failure.reason)) == (before[0] + 1, before[1] + 1)
     (rejection,) = rejections(log)
     assert rejection.model_dump() == {
         "schema_": "ecg-delivery-rejection/1",

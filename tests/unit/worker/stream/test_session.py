@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from adapters.log import Fenced, Message, Polled, Position, Record, TopicPartition
 from tests.support.scripted import Clock, ScriptedMember, at_once, idle
@@ -251,12 +252,24 @@ def test_progress_tells_how_far_it_is() -> None:
     seen: list[tuple[int, bool]] = []
     member = member_with(ASSIGNED, records(1, 2))
     work = Echo()
-    member.script.append(lambda: seen.append((work.session.progress.assigned_partitions, False)) if work.session else 0)
+
+    def look() -> None:
+        assert work.session is not None
+        progress = work.session.progress
+        seen.append((progress.assigned_partitions, progress.draining))
+
+    member.script.append(look)
     member.script.append(stop.set)
     session = run(member, work, stop=stop, idle_exit_s=None)
     assert seen == [(1, False)]
+    assert REGISTRY.get_sample_value("ecg_assigned_partitions") == 1
     assert session.progress.draining
     assert session.progress.turned_at == member.clock.now
+
+
+def test_a_lease_knows_what_is_to_be_read_next() -> None:
+    session = run(member_with(ASSIGNED, records(0, 1, 2)), Echo())
+    assert session.leases[TP].next == 3
 
 
 def test_a_partition_that_is_paused_is_not_taken_for_one_that_stands_still() -> None:
