@@ -23,8 +23,8 @@ def test_the_same_seed_gives_the_same_bundle_and_another_seed_another(tiny_model
     first = ModelBundle.load(tiny_model)
     assert again.manifest.files == first.manifest.files
     assert again.digest == first.digest
-    small = build_untrained(tmp_path / "other", width_px=168, height_px=112, seed=1)
-    assert ModelBundle.load(small).grid.tokens == 24
+    small = build_untrained(tmp_path / "other", width_px=280, height_px=196, seed=1)
+    assert ModelBundle.load(small).grid.tokens == 70
     assert ModelBundle.load(small).manifest.files["model.safetensors"] != first.manifest.files["model.safetensors"]
 
 
