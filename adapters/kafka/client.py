@@ -92,6 +92,9 @@ class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library
     Every failure is one of the library's own errors. It lets some of the system's through (a peer that resets the
     connection before the TLS handshake, a certificate that cannot be read just now), and the loop that keeps a client's
     view of the cluster fresh ends for ever at the first of them.
+
+    What a broker says last is heard. It sends a refusal and ends the connection in one go, and the library throws away
+    what came together with the end.
     """
 
     def __init__(self, net: Any, **settings: Any) -> None:
@@ -112,6 +115,11 @@ class NotingManager(KafkaConnectionManager):  # type: ignore[misc] # the library
             connection.init_future.add_errback(functools.partial(self._note, node_id))
         return connection
 
+    async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
+        transport = await super()._build_transport(node, timeout_at=timeout_at)
+        transport._sock_recv = functools.partial(_words_before_the_end, transport._sock_recv)
+        return transport
+
     def _note(self, node_id: object, failure: BaseException) -> None:
         is_news = node_id not in self.failures
         if self.hasty and isinstance(self.failures.get(node_id), REFUSALS):
@@ -129,6 +137,12 @@ def _lost(lose: Callable[[BaseException | None], None], failure: BaseException |
     if isinstance(failure, Exception) and not isinstance(failure, KafkaError):
         failure = Disconnected(f"{type(failure).__name__}: {failure}")
     lose(failure)
+
+
+def _words_before_the_end(receive: Callable[[], tuple[bytes, Exception | None]]) -> tuple[bytes, Exception | None]:
+    """What came, or else how the connection ended: a socket that has ended says so again when it is next asked."""
+    received, ended = receive()
+    return (received, None) if received else (received, ended)
 
 
 class RequestTrackingClient(KafkaNetClient):  # type: ignore[misc] # the library ships no types

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kafka.net.transport import KafkaTCPTransport
 
 from adapters.kafka.options import KafkaOptions, Timeouts
 from adapters.log import Log, LogError, LogUnavailable, Message
@@ -74,6 +76,19 @@ def run_broker(tmp_path: Path) -> Iterator[RunBroker]:
         yield run
 
 
+@pytest.fixture
+def late_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine so busy that what a broker says last, and the end of the connection, are there when it is read."""
+    receive = KafkaTCPTransport._sock_recv
+
+    def receive_late(transport: Any) -> Any:
+        time.sleep(0.05)
+        return receive(transport)
+
+    monkeypatch.setattr(KafkaTCPTransport, "_sock_recv", receive_late)
+
+
+@pytest.mark.usefixtures("late_reader")
 def test_a_password_opens_the_log_and_a_wrong_one_does_not(
     own_broker: Broker, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -106,6 +121,7 @@ def test_tls_is_spoken_and_a_certificate_of_another_authority_is_refused(run_bro
         open_log(url, options(certificate(tmp_path, "stranger").with_suffix(".crt")))
 
 
+@pytest.mark.usefixtures("late_reader")
 def test_a_way_in_of_another_kind_is_told_from_a_broker_that_is_away(own_broker: Broker, tmp_path: Path) -> None:
     password_file = tmp_path / "password"
     password_file.write_text(PASSWORD)
@@ -117,7 +133,7 @@ def test_a_way_in_of_another_kind_is_told_from_a_broker_that_is_away(own_broker:
         (
             asking,
             replace(sasl_options(password_file), sasl_mechanism="PLAIN", timeouts=Timeouts()),
-            r"(does not|does it) offer PLAIN",
+            "does not offer PLAIN",
         ),
     ):
         with pytest.raises(LogUnavailable, match=said) as refused:

@@ -92,3 +92,39 @@ def test_what_it_does_not_expect_becomes_a_lost_connection_that_says_what_it_was
     (told,) = heard
     assert isinstance(told, KafkaConnectionError)
     assert type(failure).__name__ in str(told)
+
+
+class Hearing:
+    """A protocol that takes note of what came, in order."""
+
+    _sensors = None
+
+    def __init__(self) -> None:
+        self.heard: list[bytes | str] = []
+
+    def data_received(self, data: bytes) -> None:
+        self.heard.append(data)
+
+    def connection_lost(self, failure: Exception | None) -> None:
+        self.heard.append(str(failure))
+
+
+@pytest.mark.parametrize("kind", [KafkaNetClient, RequestTrackingClient])
+def test_what_a_broker_says_together_with_the_end_is_heard(kind: Any) -> None:
+    """A broker refuses a password so: without this, the refusal reads like a broken connection on a busy machine."""
+    hearing = Hearing()
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with closing(kind(**{**NOWHERE, "bootstrap_servers": address})) as client:
+            (node,) = client.cluster.bootstrap_brokers()
+            transport = client._manager.run(client._manager._build_transport, node)
+            peer, _ = server.accept()
+            peer.sendall(b"refused")
+            peer.close()
+            transport.set_protocol(hearing)
+            transport.resume_reading()
+            while not transport.is_closing():
+                client.poll(timeout_ms=50)
+    # Once this fails for the library's own client, its bug is fixed and `client._words_before_the_end` can go.
+    last_words = [b"refused"] if kind is RequestTrackingClient else []
+    assert hearing.heard == [*last_words, "KafkaConnectionError: socket disconnected"]

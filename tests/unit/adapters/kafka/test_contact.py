@@ -148,7 +148,7 @@ def test_the_first_contact_fails_soon(monkeypatch: pytest.MonkeyPatch, caplog: p
     began = time.monotonic()
     with pytest.raises(LogUnavailable, match="connection refused"):
         open_log(f"kafka://{closed_port()}")
-    assert 1 < time.monotonic() - began < 5  # a broker that is being started has a moment
+    assert 1 < time.monotonic() - began < 20  # a broker that is being started has a moment
     assert [record for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
 
 

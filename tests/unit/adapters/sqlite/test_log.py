@@ -130,7 +130,7 @@ def test_a_file_that_may_not_be_written_says_so_at_once(path: Path) -> None:
         translate_errors("opening it"),
     ):
         _use_wal(connection)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
 
 
 def test_timestamps_are_the_clock_s(log: Log, clock: Clock) -> None:
