@@ -133,7 +133,6 @@ def _leave_for_kubernetes(sentence: str) -> None:
     file = Path(stated) if stated else _KUBERNETES_LOG
     if not stated and not (file.exists() and os.access(file, os.W_OK)):
         return
+    no_half_letter = _one_line(sentence).encode()[:_MOST_BYTES].decode(errors="ignore")
     with suppress(OSError):
-        file.write_bytes(
-            _one_line(sentence).encode()[:_MOST_BYTES].decode(errors="ignore").encode()
-        )  # no half a letter
+        file.write_bytes(no_half_letter.encode())

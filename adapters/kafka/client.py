@@ -142,7 +142,7 @@ def _lost(lose: Callable[[BaseException | None], None], failure: BaseException |
 def _words_before_the_end(receive: Callable[[], tuple[bytes, Exception | None]]) -> tuple[bytes, Exception | None]:
     """What came, or else how the connection ended: a socket that has ended says so again when it is next asked."""
     received, ended = receive()
-    return (received, None) if received else (received, ended)
+    return received, None if received else ended
 
 
 class RequestTrackingClient(KafkaNetClient):  # type: ignore[misc] # the library ships no types

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka.net.transport import KafkaTCPTransport
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 
 from adapters.kafka.options import KafkaOptions, Timeouts
 from adapters.log import Log, LogError, LogUnavailable, Message
@@ -79,13 +79,16 @@ def run_broker(tmp_path: Path) -> Iterator[RunBroker]:
 @pytest.fixture
 def late_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine so busy that what a broker says last, and the end of the connection, are there when it is read."""
-    receive = KafkaTCPTransport._sock_recv
 
-    def receive_late(transport: Any) -> Any:
-        time.sleep(0.05)
-        return receive(transport)
+    def late(receive: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def receive_late(transport: Any) -> Any:
+            time.sleep(0.05)
+            return receive(transport)
 
-    monkeypatch.setattr(KafkaTCPTransport, "_sock_recv", receive_late)
+        return receive_late
+
+    for kind in (KafkaTCPTransport, KafkaSSLTransport):
+        monkeypatch.setattr(kind, "_sock_recv", late(kind._sock_recv))
 
 
 @pytest.mark.usefixtures("late_reader")
@@ -107,6 +110,7 @@ def test_a_password_opens_the_log_and_a_wrong_one_does_not(
     wait_for(lambda: not kafka_threads())
 
 
+@pytest.mark.usefixtures("late_reader")
 def test_tls_is_spoken_and_a_certificate_of_another_authority_is_refused(run_broker: RunBroker, tmp_path: Path) -> None:
     certificate(tmp_path, "broker")
     url, password_file = f"kafka://{run_broker(TLS_WITH_PASSWORD).sasl_address}", tmp_path / "password"
@@ -119,6 +123,9 @@ def test_tls_is_spoken_and_a_certificate_of_another_authority_is_refused(run_bro
         assert_everything_works(log)
     with pytest.raises(LogUnavailable, match=r"not trusted .*; set ECG_KAFKA_CA_FILE"):
         open_log(url, options(certificate(tmp_path, "stranger").with_suffix(".crt")))
+    password_file.write_text("wrong-password")
+    with pytest.raises(LogUnavailable, match=r"password was refused .SCRAM-SHA-512."):
+        open_log(url, options(tmp_path / "broker.crt"))
 
 
 @pytest.mark.usefixtures("late_reader")
