@@ -38,7 +38,10 @@ class TopicPartition:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record as read. A record without a value (a tombstone) has `value` b"". `timestamp_ms` is None if unknown."""
+    """A record as read. A record without a value (a tombstone) has `value` b"". `timestamp_ms` is None if unknown.
+
+    `unreadable` is None, or why the log could not give the record's content: then key, value and headers are empty.
+    """
 
     topic: str
     partition: int
@@ -47,6 +50,7 @@ class Record:
     key: bytes | None
     value: bytes
     headers: Headers = ()
+    unreadable: str | None = None
 
     @property
     def topic_partition(self) -> TopicPartition:
@@ -87,12 +91,14 @@ class Polled:
 
     `revoked` comes first: whatever was in work for those partitions is stale. Then `assigned`: partitions that are now
     ours, with the group's committed position, or None if it never committed one (reading starts at the first record).
-    Then the records. A partition that was taken and given back in between stands in both.
+    Then `gone`: offsets that were next to be read and that the log no longer holds. Then the records. A partition that
+    was taken and given back in between stands in both.
     """
 
     records: tuple[Record, ...] = ()
     revoked: frozenset[TopicPartition] = frozenset()
     assigned: Mapping[TopicPartition, Position | None] = field(default_factory=dict)
+    gone: Mapping[TopicPartition, range] = field(default_factory=dict)
 
 
 class LogError(WorkerError):

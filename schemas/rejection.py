@@ -10,7 +10,7 @@ from pydantic import Field
 from schemas.codes import Code
 from schemas.finding import Contract, Source
 
-Stage = Literal["payload", "decode", "measure", "screen", "render", "assemble"]
+Stage = Literal["read", "payload", "decode", "measure", "screen", "render", "assemble", "ask", "conclude", "publish"]
 
 
 class Reason(Code):
@@ -63,6 +63,26 @@ class Reason(Code):
         "ecg.inconsistent",
         "The limb leads contradict Einthoven's law: mislabelled or mis-scaled channels.",
     )
+
+    ENGINE_NOT_FINITE = "engine.not_finite", "The model's numbers for this ECG were not finite."
+    ENGINE_TOO_LONG = "engine.too_long", "The question, or its answer, does not fit into the model's context."
+    ENGINE_CONTROL_TOKEN = "engine.control_token", "Text of the message would have become a control token of the model."
+    ENGINE_OUT_OF_MEMORY = (
+        "engine.out_of_memory",
+        "The engine had no memory for this ECG, tried again with half of the work.",
+    )
+
+    LOG_UNREADABLE_BATCH = (
+        "log.unreadable_batch",
+        "The log's batch with this record cannot be read (its codec, its size or damage); the detail names its "
+        "offsets.",
+    )
+    LOG_RECORDS_GONE = (
+        "log.records_gone",
+        "The log no longer held these records when they were to be read; the detail names their offsets.",
+    )
+
+    RESULT_TOO_LARGE = "result.too_large", "What there is to say of this ECG is more than a message holds."
 
     INTERNAL = "internal.error", "The worker failed on this record in a way it has no code for; please report it."
 

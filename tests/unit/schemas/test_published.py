@@ -23,5 +23,6 @@ def test_unknown_fields_and_nan_are_refused() -> None:
 
 
 def test_codes_are_told_apart_by_where_the_fault_lies() -> None:
-    assert {reason.value.split(".")[0] for reason in Reason} == {"payload", "hl7", "dicom", "ecg", "internal"}
+    faults = {reason.value.split(".")[0] for reason in Reason}
+    assert faults == {"payload", "hl7", "dicom", "ecg", "engine", "log", "result", "internal"}
     assert all(reason.meaning.endswith(".") or "please" in reason.meaning for reason in Reason)
