@@ -239,5 +239,13 @@ class Finding(Contract):
 
 
 def utc_from_ms(timestamp_ms: int | None) -> datetime | None:
-    """A log's millisecond timestamp as an aware datetime; None and negative (= unknown) become None."""
-    return None if timestamp_ms is None or timestamp_ms < 0 else datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    """A log's millisecond timestamp as an aware datetime.
+
+    None and negative (= unknown) become None, and so does what lies beyond the calendar: a log takes any number.
+    """
+    if timestamp_ms is None or timestamp_ms < 0:
+        return None
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # after the year 9999, by how far
+        return None

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from adapters.log import Record
+from adapters.log import MAX_VALUE_BYTES, Record
 from schemas.ecg import Ecg
 from schemas.finding import (
     EcgSummary,
@@ -44,12 +44,23 @@ class OutOfTime(BaseException):
     """The time for a preparation is over. No `Exception`, so that no parser's own fence takes it for a fault of its."""
 
 
+def refusal(record: Record) -> Rejected | None:
+    """Why a record is not worth a look at its content; None if it is. Takes no time, whatever the record's size."""
+    if record.unreadable is not None:
+        return Rejected(Reason.LOG_UNREADABLE_BATCH, record.unreadable, "read")
+    if len(record.value) > MAX_VALUE_BYTES:
+        return Rejected(Reason.PAYLOAD_TOO_LARGE, stage="payload")
+    return None
+
+
 def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> PreparedEcg | Rejection:
     """Everything that can be said of a record before the model is asked, or why nothing can be said.
 
     Whoever limits its time raises OutOfTime in its thread, from a signal: that is a rejection which names the stage.
     """
     try:
+        if (refused := refusal(record)) is not None:
+            raise refused
         with _stage("decode"):
             ecg = decode(record.value)
         with _stage("measure"):

@@ -57,5 +57,6 @@ def _serve(settings: Settings, ending: Ending, idle_exit_s: float | None) -> Non
             member, settings, stop, parts, server=server, engine_stalled_s=lambda: scheduler.stalled_s
         )
         freeze_loaded()
-        Runner(session, stages, Breaker(settings.stream.rejected_share), settings.stream).run(stop, idle_exit_s)
+        breaker = Breaker(settings.stream.rejected_share, settings.stream.rejected_pace_s)
+        Runner(session, stages, breaker, settings.stream).run(stop, idle_exit_s)
         log.info("stopped", count=session.progress.committed)

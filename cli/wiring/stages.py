@@ -45,6 +45,7 @@ def running_stages(
     """
     from worker.engine.scheduler import Scheduler
     from worker.pipeline import conclude
+    from worker.stream.fence import Fence
     from worker.stream.preparation import PreparationPool
     from worker.stream.stages import Stages
 
@@ -52,9 +53,10 @@ def running_stages(
     with closing(PreparationPool(settings.processes, decoder(settings), layout)) as pool:
         scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.engine.batch_wait_s)
         try:
+            fence = Fence(settings.findings_topic, settings.rejections_topic)
             conclude_here = functools.partial(conclude, model_identity=model_identity)
             yield (
-                Stages(pool, scheduler, conclude_here, priority, settings.findings_topic, settings.rejections_topic),
+                Stages(pool, scheduler, conclude_here, fence, priority),
                 scheduler,
             )
         finally:

@@ -132,6 +132,9 @@ class Deliverer:
         """Put a finding in the queue."""
         self._waiting.append(PendingAlert(record, lease, finding_in(record.value)))
 
+    def lose(self, offsets: range, lease: Lease) -> None:
+        """What the log no longer holds cannot be delivered; the session has said so."""
+
     def advance(self, *, may_begin: bool) -> None:
         """Take note of a delivery that ended, and begin the next: there is one thing at a time."""
         self._end_delivery()
