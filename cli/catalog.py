@@ -104,6 +104,8 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("group", "consumer group of `run`", flag="--group"),
         Setting("member", "stable name of this process within its group", default="the machine's host name"),
         Setting("inbound_topic", "ECGs come in here"),
+        Setting("inbound_topics", "several topics that ECGs come in on, the most urgent first, with commas between; "
+                "inbound_topic is the last of them unless it has a place here"),
         Setting("findings_topic", "findings go here"),
         Setting("rejections_topic", "what cannot be read goes here, with a code"),
         Setting("audit_topic", "`replay` writes here"),
@@ -135,6 +137,10 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
                 "stream.publish_records", bounds=_ONE),
         Setting("publish_wait_s", "age of the oldest result that makes a transaction due", "stream.publish_wait_s",
                 bounds=_NOT_NEGATIVE),
+        Setting("urgent_units", "units whose ECGs go before others, with commas between: PV1-3 of HL7 v2, or "
+                "station, department or place of DICOM; ED is also whoever has patient class E"),
+        Setting("routine_share", "of the records begun while STAT ones wait, how much is others at least",
+                "stream.routine_share", bounds=Field(gt=0, le=1)),
         Setting("rejected_share", "a worker reads on slowly if more of its last results were rejections; 1: never",
                 "stream.rejected_share", bounds=Field(gt=0, le=1)),
         Setting("rejected_pace_s", "how long lies between two records, but for STAT ones, while it does",

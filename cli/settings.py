@@ -97,12 +97,14 @@ class Settings:
     member: str = field(default_factory=socket.gethostname)
 
     inbound_topic: str = "ecg.inbound"
+    inbound_topics: str = ""
     findings_topic: str = "ecg.findings"
     rejections_topic: str = "ecg.rejections"
     audit_topic: str = "ecg.audit"
 
     site_zone: str = "UTC"
     site_charset: str | None = None
+    urgent_units: str = "ED,ER,CCU"
 
     processes: int = 1
     drain_s: float = 25.0
@@ -131,11 +133,22 @@ class Settings:
             both = f"{stated['engine'].source}, {stated['model'].source}"
             raise SettingsError(f"{both}: the echo engine takes no model; set one or the other")
         results = (settings.findings_topic, settings.rejections_topic, settings.audit_topic)
-        if settings.inbound_topic in (*results, settings.deliver.rejections_topic):
-            raise SettingsError(
-                f"inbound_topic: {settings.inbound_topic} is a topic of results too; a worker would read what it wrote"
-            )
+        for topic in settings.all_inbound_topics:
+            if topic in (*results, settings.deliver.rejections_topic):
+                raise SettingsError(
+                    f"inbound_topic: {topic} is a topic of results too; a worker would read what it wrote"
+                )
         return settings
+
+    @property
+    def all_inbound_topics(self) -> tuple[str, ...]:
+        """The topics that ECGs come in on, in their order of precedence."""
+        return tuple(dict.fromkeys((*_listed(self.inbound_topics), self.inbound_topic)))
+
+    @property
+    def all_urgent_units(self) -> tuple[str, ...]:
+        """The units whose ECGs go before others."""
+        return _listed(self.urgent_units)
 
     def value(self, setting: Setting) -> Any:
         """What a setting is, for display: a path as text, and no password that somebody wrote into a URL."""
@@ -147,6 +160,11 @@ class Settings:
     def shown(self) -> dict[str, Any]:
         """All of them for display, by name. Secrets are in files of their own; only the files' names stand here."""
         return {name: self.value(setting) for name, setting in SETTINGS.items()}
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    """The names between the commas."""
+    return tuple(filter(None, (name.strip() for name in names.split(","))))
 
 
 def stated_settings(config: Path | None, flags: Mapping[str, Any], *, strict: bool) -> dict[str, Stated]:

@@ -21,12 +21,31 @@ _ENDS_A_LINE: Final = b"\r\n\x0b\x1c"
 _UNNAMED: Final = "latin_1"
 
 
+# A patient of class E (table 0004) is in an emergency department, whatever the site calls it.
+EMERGENCY: Final = "ED"
+
+
 def peek_hl7v2(payload: bytes) -> Priority:
     """The priority of the order above the first result. Raises Rejected or StopIteration if there is no usable MSH."""
+    lines, read = _above_the_results(payload)
+    return first_priority(_codes(lines, read))
+
+
+def peek_hl7v2_units(payload: bytes) -> tuple[str, ...]:
+    """Where the patient lies: the point of care in PV1-3, and the class in PV1-2 if it says emergency.
+
+    Raises as `peek_hl7v2` does.
+    """
+    lines, read = _above_the_results(payload)
+    visit = next((line for line in lines if line[:3] == b"PV1"), b"")
+    units = (read.code(visit, 3), EMERGENCY if read.code(visit, 2).upper() == "E" else "")
+    return tuple(filter(None, units))
+
+
+def _above_the_results(payload: bytes) -> "tuple[list[bytes], _Reader]":
     lines = payload[: _first_result(payload)].lstrip(FRAMING).translate(LINE_ENDS).split(b"\r", MAX_SEGMENTS)
     header = next(line for line in lines if line[:3] == b"MSH")
-    delimiters = delimiters_of(header)
-    return first_priority(_codes(lines, _Reader(header, delimiters)))
+    return lines, _Reader(header, delimiters_of(header))
 
 
 def _first_result(payload: bytes) -> int:

@@ -112,14 +112,15 @@ def _check_log(log: Log, settings: Settings) -> str:
 
 
 def _check_rights(settings: Settings) -> str:
-    read, *written = service_topics(settings)
+    read, written = settings.all_inbound_topics, (settings.findings_topic, settings.rejections_topic)
     with open_configured_inspection(settings) as inspection:
         if inspection is None:
             return "an embedded log asks for none"
         own_id = transactional_id(settings.group, settings.member)
-        if missing := inspection.missing_rights([read], written, settings.group, own_id):
+        if missing := inspection.missing_rights(read, written, settings.group, own_id):
             raise LogError(f"not allowed; grant {'; '.join(missing)}")
-    return f"Read on {read} and group {settings.group}; Write on {', '.join(written)} and transactional id {own_id}"
+    reads = f"Read on {', '.join(read)} and group {settings.group}"
+    return f"{reads}; Write on {', '.join(written)} and transactional id {own_id}"
 
 
 def _check_transactions(settings: Settings) -> str:

@@ -101,9 +101,9 @@ def redrive(
     counts = Counter[str]()
     with ExitStack() as parts:
         opened = parts.enter_context(open_configured_log(settings))
-        require_topics(opened, settings.inbound_topic, settings.rejections_topic)
+        require_topics(opened, *settings.all_inbound_topics, settings.rejections_topic)
         ranges = _ranges(opened, settings.rejections_topic, start, end)
-        plan = RedrivePlan(settings.inbound_topic, ranges, reasons, give_up)
+        plan = RedrivePlan(settings.all_inbound_topics, ranges, reasons, give_up)
         done = "given_up" if give_up else "redriven"
 
         def on_progress(outcome: "RedriveOutcome") -> None:

@@ -98,7 +98,7 @@ def _replay(log: "Log", interval: "Interval", settings: Settings) -> "Replayed":
         member = IntervalMember(log, interval, publisher, ended, on_progress)
         session = Session(member, StallDetector(settings.stream.stuck_s))
         # What was rejected then is rejected again: a breaker for any share.
-        Runner(session, stages, Breaker(1.0, 0.0), settings.stream).run(ended)
+        Runner(session, stages, Breaker(1.0, 0.0), settings.stream, [settings.inbound_topic]).run(ended)
         return member.replayed
 
 

@@ -14,9 +14,9 @@ PARTITIONS: Final = 3
 """Of each topic of the worker's that is made here, unless somebody says otherwise."""
 
 
-def service_topics(settings: Settings) -> tuple[str, str, str]:
+def service_topics(settings: Settings) -> tuple[str, ...]:
     """What `run` needs."""
-    return settings.inbound_topic, settings.findings_topic, settings.rejections_topic
+    return *settings.all_inbound_topics, settings.findings_topic, settings.rejections_topic
 
 
 @contextmanager
@@ -60,7 +60,7 @@ def kafka_options(settings: Settings) -> KafkaOptions | None:
 
 def topics(settings: Settings, partitions: int = PARTITIONS) -> dict[str, int]:
     """Every topic that any command uses, with the partitions to create it with where it is missing."""
-    of_the_worker = (settings.inbound_topic, settings.findings_topic, settings.rejections_topic, settings.audit_topic)
+    of_the_worker = (*service_topics(settings), settings.audit_topic)
     return {**dict.fromkeys(of_the_worker, partitions), settings.deliver.rejections_topic: 1}
 
 

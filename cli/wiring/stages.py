@@ -6,11 +6,10 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from adapters.inbound import decode, peek_priority
-from adapters.log import Record
+from adapters.inbound import decode, glance
 from adapters.recording.site import SiteDefaults
 from cli.settings import Settings
-from schemas.ecg import Ecg, Priority
+from schemas.ecg import Ecg
 from worker.model.errors import EngineError
 from worker.operations import logs
 
@@ -30,11 +29,6 @@ def decoder(settings: Settings) -> Callable[[bytes], Ecg]:
     return functools.partial(decode, site=SiteDefaults(ZoneInfo(settings.site_zone), settings.site_charset))
 
 
-def priority(record: Record) -> Priority:
-    """How urgent a record is at first glance."""
-    return peek_priority(record.value, record.headers)
-
-
 @contextmanager
 def running_stages(
     engine: "Engine | EchoEngine", model_identity: "ModelIdentity", settings: Settings
@@ -48,15 +42,17 @@ def running_stages(
     from worker.stream.fence import Fence
     from worker.stream.preparation import PreparationPool
     from worker.stream.stages import Stages
+    from worker.stream.triage import Triage
 
     slots, layout = engine.bundle.manifest.slots, engine.bundle.manifest.layout.layout()
     with closing(PreparationPool(settings.processes, decoder(settings), layout)) as pool:
         scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.engine.batch_wait_s)
         try:
+            triage = Triage(glance, settings.all_inbound_topics, settings.all_urgent_units)
             fence = Fence(settings.findings_topic, settings.rejections_topic)
             conclude_here = functools.partial(conclude, model_identity=model_identity)
             yield (
-                Stages(pool, scheduler, conclude_here, fence, priority),
+                Stages(pool, scheduler, conclude_here, fence, triage),
                 scheduler,
             )
         finally:

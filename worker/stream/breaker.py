@@ -13,7 +13,6 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
-from schemas.ecg import Priority
 from worker.operations import metrics
 from worker.operations.logs import get_logger
 
@@ -26,7 +25,7 @@ LEAST: Final = 50
 
 
 class Breaker:
-    """Hears of every result, and says whether the next record may be begun. Used by one thread."""
+    """Hears of every result, and says whether records have to wait. Used by one thread."""
 
     def __init__(self, rejected_share: float, pace_s: float, clock: Callable[[], float] = time.monotonic) -> None:
         """`rejected_share` is how much of the last results may be rejections: 1 for any.
@@ -40,15 +39,14 @@ class Breaker:
         self._last = deque[str | None](maxlen=WINDOW)
         self._begun_at = clock()
 
-    def may_begin(self, priority: Priority) -> bool:
-        """Whether a record of this priority may be begun now; if so, it counts as begun."""
-        if self.trouble is None or priority == "stat":
-            return True
-        now = self._clock()
-        if now - self._begun_at < self._pace_s:
-            return False
-        self._begun_at = now
-        return True
+    @property
+    def holds_back(self) -> bool:
+        """Whether no record may be begun now but those that somebody waits for."""
+        return self.trouble is not None and self._clock() - self._begun_at < self._pace_s
+
+    def begun(self) -> None:
+        """A record was begun that it may hold back."""
+        self._begun_at = self._clock()
 
     def note(self, rejected: str | None) -> None:
         """Take a result into account: a rejection by its code, a finding as None."""

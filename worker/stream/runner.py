@@ -7,7 +7,6 @@ and bytes; when that is full, partitions are paused while polling goes on. If an
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
 
 from adapters.log import Position, Record, TopicPartition
 from schemas.finding import Finding
@@ -18,14 +17,12 @@ from worker.operations.logs import get_logger
 from worker.stream.breaker import Breaker
 from worker.stream.ledger import PartitionLedger
 from worker.stream.limits import Limits
+from worker.stream.read_ahead import ReadAhead
 from worker.stream.session import Batch, Lease, Session
 from worker.stream.stages import Dispatcher, Stages, TrackedRecord
 from worker.stream.stop import Stop
 
 log = get_logger()
-
-# A full worker reads on when it has room for this much of what it may hold, not for every single record.
-RESUME_AT: Final = 0.8
 
 
 class Runner:
@@ -37,19 +34,20 @@ class Runner:
         stages: Stages,
         breaker: Breaker,
         limits: Limits,
+        topics: Sequence[str],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`wall_clock` tells the age of records, in seconds since 1970."""
+        """`topics` are those that are read, in their order of precedence; `wall_clock` gives seconds since 1970."""
         self._session = session
         self._breaker = breaker
         self._limits = limits
         self._wall_clock = wall_clock
-        self._dispatcher = Dispatcher(stages, limits.in_flight, session.clock, breaker.may_begin)
+        self._dispatcher = Dispatcher(stages, breaker, limits, session.clock)
         self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._finished: list[TrackedRecord] = []
         self._handed_over: list[TrackedRecord] = []
         self._held_bytes = 0
-        self._full = False
+        self._read_ahead = ReadAhead(limits, topics)
 
     def run(self, stop: Stop, idle_exit_s: float | None = None) -> None:
         """Work until `stop` is set and what is in hand is published, or until nothing came for `idle_exit_s`.
@@ -79,16 +77,18 @@ class Runner:
         return self._dispatcher.preparing_since
 
     def room(self) -> int:
-        """What may be read ahead still. Once it is all taken, nothing until a fifth of it is free again."""
-        limits, read = self._limits, self.held + self._session.publishing
-        allowed = RESUME_AT if self._full else 1.0
-        self._full = read >= allowed * limits.read_ahead or self._held_bytes >= allowed * limits.read_ahead_bytes
-        return 0 if self._full else limits.read_ahead - read
+        """What may be read ahead still."""
+        self._read_ahead.look(self.held + self._session.publishing, self._held_bytes)
+        return self._read_ahead.room
 
     def full(self) -> Collection[TopicPartition]:
-        """Partitions that have more than their share of what may be read ahead, or as much as a position can note."""
-        share = self._limits.read_ahead / max(1, len(self._ledgers))
-        return [p for p, ledger in self._ledgers.items() if ledger.full or ledger.open >= share]
+        """Partitions of topics that are full, with more than their share, or as much as a position can note."""
+        share, full_topics = self._limits.read_ahead / max(1, len(self._ledgers)), self._read_ahead.full_topics
+        return [
+            partition
+            for partition, ledger in self._ledgers.items()
+            if partition.topic in full_topics or ledger.full or ledger.open >= share
+        ]
 
     def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
         """A ledger for each new lease, beginning with what the group committed last; `drop_stale` ends the others'."""
@@ -182,7 +182,7 @@ class Runner:
         """Whether a transaction should begin: enough results, an old one, or one that somebody waits for."""
         if len(self._finished) >= self._limits.publish_records:
             return True
-        if any(tracked.priority == "stat" for tracked in self._finished):
+        if any(tracked.urgency.waited_for for tracked in self._finished):
             return True
         now = self._session.clock()
         oldest = min((tracked.finished_at for tracked in self._finished), default=now)
@@ -204,4 +204,4 @@ def _count(tracked: TrackedRecord, now_s: float) -> None:
     metrics.RECORDS_GONE.inc(len(tracked.gone))
     if tracked.record.timestamp_ms is not None:
         age_s = max(0.0, now_s - tracked.record.timestamp_ms / 1000)
-        metrics.AGE_SECONDS.labels(priority=tracked.priority).observe(age_s)
+        metrics.AGE_SECONDS.labels(priority=tracked.urgency.priority).observe(age_s)

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from adapters.log import Record
-from schemas.ecg import Priority
 from schemas.finding import Finding
 from schemas.rejection import Reason, Rejected, Rejection
 from worker.engine.question import Answer, Question
 from worker.pipeline import refusal
 from worker.prepared import PreparedEcg
+from worker.stream.breaker import Breaker
 from worker.stream.fence import Fence, Sealed
 from worker.stream.ledger import PartitionLedger
+from worker.stream.limits import Limits
 from worker.stream.session import Clock, Lease
-from worker.urgency import HEAD_START_S, UrgencyQueue, rank
+from worker.urgency import TwoLanes, Urgency, UrgencyQueue, rank
 
 
 class Preparation(Protocol):
@@ -57,7 +58,7 @@ class Stages:
     engine: Asking
     conclude: Callable[[PreparedEcg, Answer | None], Finding]
     fence: Fence
-    priority: Callable[[Record], Priority]
+    triage: Callable[[Record], Urgency]
 
 
 @dataclass(slots=True, eq=False)
@@ -70,7 +71,7 @@ class TrackedRecord:
     record: Record
     lease: Lease
     ledger: PartitionLedger
-    priority: Priority
+    urgency: Urgency
     read_at: float
     begun_at: float = 0.0
     prepared: PreparedEcg | None = None
@@ -81,19 +82,18 @@ class TrackedRecord:
     @property
     def rank(self) -> float:
         """What orders it among others."""
-        return rank(self.read_at, self.priority)
+        return rank(self.read_at, self.urgency)
 
 
 class Dispatcher:
     """Moves records through the stages. Not thread-safe; the stages work elsewhere."""
 
-    def __init__(self, stages: Stages, max_in_flight: int, clock: Clock, may_begin: Callable[[Priority], bool]) -> None:
-        """`may_begin` is asked before each record, in the order of urgency."""
+    def __init__(self, stages: Stages, breaker: Breaker, limits: Limits, clock: Clock) -> None:
         self._stages = stages
-        self._max_in_flight = max_in_flight
-        self._may_begin = may_begin
+        self._breaker = breaker
+        self._max_in_flight = limits.in_flight
         self._clock = clock
-        self._queue = UrgencyQueue[TrackedRecord]()
+        self._queue = TwoLanes[TrackedRecord](limits.routine_share)
         self._preparing = deque[tuple[TrackedRecord, Future[PreparedEcg | Rejection]]]()
         self._prepared = UrgencyQueue[TrackedRecord]()  # no room in the engine's queue yet
         self._asked: dict[Hashable, TrackedRecord] = {}
@@ -116,18 +116,14 @@ class Dispatcher:
 
     def add(self, record: Record, lease: Lease, ledger: PartitionLedger) -> None:
         """Put a record in the queue."""
-        try:
-            priority = self._stages.priority(record)
-        except Exception:  # noqa: BLE001 - whatever is wrong with the record, its preparation will say
-            priority = "routine"
-        tracked = TrackedRecord(record, lease, ledger, priority, self._clock())
-        self._queue.add(tracked.rank, tracked)
+        tracked = TrackedRecord(record, lease, ledger, self._stages.triage(record), self._clock())
+        self._queue.add(tracked.rank, tracked, waited_for=tracked.urgency.waited_for)
 
     def lose(self, lost: range, lease: Lease, ledger: PartitionLedger) -> None:
         """What the log no longer holds is rejected under its first offset."""
         at = lease.partition
         stand_in = Record(at.topic, at.partition, lost.start, None, None, b"")
-        tracked = TrackedRecord(stand_in, lease, ledger, "routine", self._clock(), gone=lost)
+        tracked = TrackedRecord(stand_in, lease, ledger, Urgency(), self._clock(), gone=lost)
         detail = f"offsets {lost.start} to {lost.stop - 1}"
         self._reject(tracked, Rejected(Reason.LOG_RECORDS_GONE, detail, "read"))
 
@@ -152,10 +148,14 @@ class Dispatcher:
             and self.in_flight < self._max_in_flight
             and len(self._preparing) < self._stages.preparation.room
         ):
-            if not self._may_begin(self._queue.peek().priority):
+            if (taken := self._queue.pop(others_too=not self._breaker.holds_back)) is None:
                 return
-            tracked = self._queue.pop()
+            tracked, by_its_share = taken
             tracked.begun_at = self._clock()
+            if by_its_share:
+                tracked.urgency = tracked.urgency.promoted()
+            if not tracked.urgency.waited_for:
+                self._breaker.begun()
             # Before it is copied to another process: it may be of any size.
             if (refused := refusal(tracked.record)) is not None:
                 self._reject(tracked, refused)
@@ -189,8 +189,7 @@ class Dispatcher:
             self._finish(tracked, lambda: self._stages.conclude(prepared, None))
             return
         tracked.prepared = prepared
-        # The whole record is known now, and may be more urgent than its first glance was.
-        tracked.priority = max(tracked.priority, prepared.priority, key=HEAD_START_S.__getitem__)
+        tracked.urgency = tracked.urgency.at_least(prepared.priority)
         self._prepared.add(tracked.rank, tracked)
 
     def _ask(self, tracked: TrackedRecord) -> bool:

@@ -89,7 +89,7 @@ def redrive(
     dry_run: bool = False,
 ) -> list[RedriveOutcome]:
     ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=end)).ranges
-    plan = RedrivePlan(INBOUND, ranges, frozenset(reasons), give_up)
+    plan = RedrivePlan([INBOUND], ranges, frozenset(reasons), give_up)
     outcomes: list[RedriveOutcome] = []
     if dry_run:
         Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, outcomes.append).run()

@@ -59,27 +59,22 @@ def test_it_says_for_what_most_were_rejected_and_keeps_count() -> None:
     assert "60 of the last 60" in (note(mixed, 10).trouble or "")
 
 
-def test_while_it_is_open_records_are_begun_at_its_pace_and_stat_ones_at_once() -> None:
+def test_while_it_is_open_records_are_begun_at_its_pace() -> None:
     clock = Clock()
     slow = breaker(clock=clock)
-    assert all(slow.may_begin("routine") for _ in range(100))
-    note(slow, LEAST)
-    clock.now += 2.0
-    assert slow.may_begin("routine")
-    assert not slow.may_begin("routine")
-    assert not slow.may_begin("asap")
-    assert slow.may_begin("stat")
-    clock.now += 1.9
-    assert not slow.may_begin("routine")
-    clock.now += 0.1
-    assert slow.may_begin("routine")
+    seen = []
+    for event in (slow.begun, lambda: note(slow, LEAST), lambda: clock.wait(1.9), lambda: clock.wait(0.1), slow.begun):
+        event()
+        seen.append(slow.holds_back)
+    assert seen == [False, True, True, False, True]
 
 
 def test_it_closes_by_itself_when_enough_is_good_again() -> None:
     healed = note(note(breaker(), WINDOW), LEAST // 2 - 1, None)
     assert (healed.trouble or "") != ""
     assert note(healed, 1, None).trouble is None
-    assert all(healed.may_begin("routine") for _ in range(100))
+    healed.begun()
+    assert not healed.holds_back
     assert note(healed, 1, None).trouble is None, "what lies before is over"
     assert note(healed, WINDOW).trouble is not None
 

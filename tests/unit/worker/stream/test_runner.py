@@ -1,7 +1,7 @@
 """The worker's own work on a session, with stages and a member that do exactly what the test says."""
 
 import json
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -27,9 +27,11 @@ from worker.stream.session import Session
 from worker.stream.stages import Preparation, Stages
 from worker.stream.stall import StallDetector
 from worker.stream.stop import Stop
+from worker.urgency import HEAD_START_S, Urgency
 
 TP = TopicPartition("ecg.inbound", 0)
 OTHER = TopicPartition("ecg.inbound", 1)
+STAT_TOPIC = TopicPartition("ecg.inbound.stat", 0)
 ASSIGNED = Polled(assigned={TP: None})
 QUICK = Limits(publish_wait_s=0.0, rejected_share=1.0)
 FENCE = Fence("ecg.findings", "ecg.rejections")
@@ -78,12 +80,15 @@ class LastInFirstOut:
         return (self.held.pop(), results.answer()) if self.held and self.answers() else None
 
 
-def conclude(prepared: PreparedEcg, answer: Answer | None) -> Finding:
-    return results.finding(Record(TP.topic, prepared.source.partition, prepared.source.offset, 0, None, b""))
+def conclude_any(prepared: PreparedEcg, answer: Answer | None) -> Finding:
+    return results.finding(
+        Record(prepared.source.topic, prepared.source.partition, prepared.source.offset, 0, None, b"")
+    )
 
 
-def priority(record: Record) -> Priority:
-    return "stat" if ("urgent", b"") in record.headers else "routine"
+def triage(record: Record) -> Urgency:
+    urgent = ("urgent", b"") in record.headers or record.topic == STAT_TOPIC.topic
+    return Urgency("stat", HEAD_START_S["stat"], waited_for=True) if urgent else Urgency()
 
 
 def member_with(*script: Polled | Callable[[], object], failures: int = 0) -> ScriptedMember:
@@ -96,12 +101,16 @@ def run(
     engine: LastInFirstOut | None = None,
     stop: Stop | None = None,
     preparation: Preparation | None = None,
+    conclude: Callable[[PreparedEcg, Answer | None], Finding] | None = None,
+    topics: Sequence[str] = (TP.topic,),
 ) -> Session:
     """Until the test stops it or, on the member's clock, nothing has come or moved for ten minutes."""
     session = Session(member, StallDetector(limits.stuck_s, member.clock), clock=member.clock, in_background=at_once)
-    stages = Stages(preparation or InstantPreparation(), engine or LastInFirstOut(), conclude, FENCE, priority)
+    stages = Stages(
+        preparation or InstantPreparation(), engine or LastInFirstOut(), conclude or conclude_any, FENCE, triage
+    )
     breaker = Breaker(limits.rejected_share, limits.rejected_pace_s, member.clock)
-    Runner(session, stages, breaker, limits).run(stop or Stop(60), idle_exit_s=600.0)
+    Runner(session, stages, breaker, limits, topics, wall_clock=lambda: 7.0).run(stop or Stop(60), idle_exit_s=600.0)
     return session
 
 
@@ -432,28 +441,15 @@ def test_a_question_that_the_engine_cannot_answer_is_that_records_rejection() ->
     assert len(ids(member)) == 2
 
 
-def test_a_finding_that_cannot_be_concluded_is_that_records_rejection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finding_that_cannot_be_concluded_is_that_records_rejection() -> None:
     def conclude_most(prepared: PreparedEcg, answer: Answer | None) -> Finding:
         if prepared.source.offset == 1:
             raise OverflowError("date value out of range")
-        return conclude(prepared, answer)
+        return conclude_any(prepared, answer)
 
     member = member_with(ASSIGNED, Polled(records(1, 3)))
-    session = Session(member, StallDetector(60, member.clock), clock=member.clock, in_background=at_once)
-    stages = Stages(InstantPreparation(), LastInFirstOut(), conclude_most, FENCE, priority)
-    Runner(session, stages, Breaker(1.0, 0.0), QUICK).run(Stop(60), idle_exit_s=600.0)
+    run(member, conclude=conclude_most)
     assert sorted(message.topic for message in member.messages) == ["ecg.findings", "ecg.rejections"]
-
-
-def test_a_glance_that_fails_makes_a_record_routine() -> None:
-    def stumble(_: Record) -> Priority:
-        raise ValueError("no glance")
-
-    member = member_with(ASSIGNED, Polled(records(1, 3)))
-    session = Session(member, StallDetector(60, member.clock), clock=member.clock, in_background=at_once)
-    stages = Stages(InstantPreparation(), LastInFirstOut(), conclude, FENCE, stumble)
-    Runner(session, stages, Breaker(1.0, 0.0), QUICK).run(Stop(60), idle_exit_s=600.0)
-    assert len(ids(member)) == 2
 
 
 def test_a_pool_that_is_broken_ends_the_loop() -> None:
@@ -521,13 +517,50 @@ def test_what_is_committed_is_counted_by_what_it_says_and_how_old_it_is() -> Non
     wanted = [*zip(names, labels, strict=True), *ages, ("ecg_commit_seconds_count", {})]
     before = [sample(name, **found) for name, found in wanted]
     member = member_with(ASSIGNED, Polled(stat(1) + records(4)))
-    session = Session(member, StallDetector(60, member.clock), clock=member.clock, in_background=at_once)
-    stages = Stages(InstantPreparation(), LastInFirstOut(), conclude, FENCE, priority)
-    limits = replace(NEVER_DUE, publish_records=2)
-    Runner(session, stages, Breaker(1.0, 0.0), limits, wall_clock=lambda: 7.0).run(Stop(60), idle_exit_s=600.0)
+    run(member, replace(NEVER_DUE, publish_records=2))
     counted = [sample(name, **found) - was for (name, found), was in zip(wanted, before, strict=True)]
     assert counted == [1, 1, int(finding.flag.raised), 1, 1, 7.0, 1]
 
 
 def test_as_many_results_go_into_one_transaction_as_the_documents_say() -> None:
     assert Limits().transaction_records == 500
+
+
+def of_the_stat_topic(*offsets: int, value: bytes = b"x") -> Polled:
+    return Polled(tuple(replace(record, topic=STAT_TOPIC.topic) for record in records(*offsets, value=value)))
+
+
+def test_a_backlog_never_keeps_a_topic_that_comes_before_it_from_being_read() -> None:
+    """A thousand bytes may be read ahead, and the engine answers nothing: the routine topic fills 750 and no more."""
+    stop, seen = Stop(0), list[set[TopicPartition]]()
+    payload = b"x" * 100
+    member = member_with(
+        Polled(assigned={TP: None, STAT_TOPIC: None}),
+        Polled(records(*range(1, 17, 2), value=payload)),
+        *idle(2),
+        lambda: seen.append(set(member.paused)),
+        of_the_stat_topic(1, 3, value=payload),
+        *idle(2),
+        lambda: seen.append(set(member.paused)),
+        stop.set,
+    )
+    limits = replace(QUICK, read_ahead_bytes=1000)
+    run(member, limits, LastInFirstOut(room=0), stop, topics=(STAT_TOPIC.topic, TP.topic))
+    assert seen == [{TP}, {TP, STAT_TOPIC}]
+
+
+def test_what_comes_on_a_topic_before_others_is_answered_first_and_the_others_have_their_share() -> None:
+    urgent = [of_the_stat_topic(*range(1, 121, 2))]
+    member = member_with(Polled(assigned={TP: None, STAT_TOPIC: None}), Polled(records(*range(1, 121, 2))), *urgent)
+    run(
+        member,
+        replace(QUICK, in_flight=2, routine_share=0.25),
+        LastInFirstOut(room=1),
+        topics=(STAT_TOPIC.topic, TP.topic),
+    )
+    assert len(ids(member)) == 120
+    sources = [json.loads(message.value)["source"]["topic"] for message in member.messages]
+    while_both_wait = sources[4:64]
+    routine = while_both_wait.count(TP.topic)
+    assert 12 <= routine <= 18, "a quarter"
+    assert TP.topic not in sources[-10:] or STAT_TOPIC.topic not in sources[-10:]
