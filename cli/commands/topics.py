@@ -22,6 +22,9 @@ _FOLLOW_EVERY_S = 0.5
 
 def submit(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True, readable=True)],
+    topic: Annotated[
+        str | None, typer.Option("--topic", metavar="NAME", help="which of several inbound topics (ECG_INBOUND_TOPICS)")
+    ] = None,
     log: options.LogUrl = None,
     config: options.Config = None,
 ) -> None:
@@ -32,13 +35,17 @@ def submit(
     Example: ecg-worker submit ecg.dcm incoming/
     """
     settings = Settings.load(log=log, config=config)
+    if topic is not None and topic not in settings.all_inbound_topics:
+        known = ", ".join(settings.all_inbound_topics)
+        raise typer.BadParameter(f"{topic} is no inbound topic; those are {known}", param_hint="--topic")
+    inbound = topic or settings.inbound_topic
     files, reading = chosen(paths), Reading()
     with open_configured_log(settings) as opened:
-        require_topics(opened, settings.inbound_topic)
+        require_topics(opened, inbound)
         steps = range(0, len(files), _FILES_AT_ONCE)
         for start in output.track(steps, "submitting"):
-            batch = list(_that_fit(reading, settings.inbound_topic, files[start : start + _FILES_AT_ONCE]))
-            written = opened.append([Message(settings.inbound_topic, None, payload) for _, payload in batch])
+            batch = list(_that_fit(reading, inbound, files[start : start + _FILES_AT_ONCE]))
+            written = opened.append([Message(inbound, None, payload) for _, payload in batch])
             for (file, _), (partition, offset) in zip(batch, written, strict=True):
                 name = typed(Path(file.name))
                 where = {"file": name, "topic": partition.topic, "partition": partition.partition, "offset": offset}
