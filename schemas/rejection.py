@@ -23,6 +23,10 @@ class Reason(Code):
         "payload.too_slow",
         "Preparing the ECG did not end within its time limit; the stage says where it was by then.",
     )
+    PAYLOAD_FATAL = (
+        "payload.fatal",
+        "Preparing the ECG ended the process that did it, twice: for memory, or by a crash in a library.",
+    )
 
     HL7_MALFORMED = "hl7.malformed", "The message breaks HL7 v2's encoding rules."
     HL7_ENCODING = "hl7.encoding", "MSH-18 names a character set that is not supported, or the bytes do not follow it."

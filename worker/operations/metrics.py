@@ -12,6 +12,9 @@ FLAGS: Final = Counter("ecg_flags_raised_total", "Findings committed with their 
 REJECTIONS: Final = Counter("ecg_rejections_total", "Rejections committed, by reason code.", ["reason"])
 SLOWED: Final = Gauge("ecg_slowed_by_rejections", "1 while so much is rejected that the worker reads on slowly.")
 RECORDS_GONE: Final = Counter("ecg_records_gone_total", "Offsets that the log lost before they were read.")
+PREPARATION_DEATHS: Final = Counter(
+    "ecg_preparation_deaths_total", "Times that a process which prepares records died, and others took its place."
+)
 TRANSACTIONS: Final = Counter("ecg_transactions_total", "Transactions, by outcome.", ["outcome"])
 VOID_RECORDS: Final = Counter(
     "ecg_void_records_total", "Records dropped, to be read again: their partition was taken away, or a commit failed."
