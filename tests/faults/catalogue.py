@@ -15,6 +15,7 @@ from tests.faults.scenarios.drain import drain
 from tests.faults.scenarios.mutants import mutant
 from tests.faults.scenarios.network import network
 from tests.faults.scenarios.poison import poison
+from tests.faults.scenarios.precedence import precedence
 from tests.faults.scenarios.rolling import rolling
 from tests.faults.scenarios.soak import soak
 from tests.faults.scenarios.worker_kills import worker_kills
@@ -78,6 +79,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "network": Scenario(network, Amount(times=50, longest_s=90), Amount(times=5, longest_s=8), lane=1),
         "zombies": Scenario(zombies, Amount(times=20), Amount(times=1), lane=3),
         "poison": Scenario(poison, Amount(records=20_000), Amount(records=1000), lane=4),
+        "precedence": Scenario(precedence, Amount(records=20_000), Amount(records=3000), lane=2),
         "rolling": Scenario(rolling, Amount(times=5), Amount(times=1), lane=3),
         "burst": Scenario(burst, Amount(), Amount(), lane=2),
         "drain": Scenario(drain, Amount(times=100), Amount(times=3), lane=3),

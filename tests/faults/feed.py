@@ -34,9 +34,18 @@ class Load:
 class Feed:
     """Feeds one topic, in numbers from 0 on. The same seed gives the same records."""
 
-    def __init__(self, servers: Sequence[str], topic: str, seed: int, load: Load | None = None, fed: int = 0) -> None:
-        """`fed` is how many records lie there already."""
+    def __init__(
+        self,
+        servers: Sequence[str],
+        topic: str,
+        seed: int,
+        load: Load | None = None,
+        fed: int = 0,
+        first_number: int = 0,
+    ) -> None:
+        """`fed` is how many records lie there already; no two feeds of a trial may share a number."""
         self.fed = fed
+        self._first_number = first_number
         self.refused = 0
         self._topic = topic
         self._drawn = random.Random(seed)
@@ -78,9 +87,11 @@ class Feed:
         owed, last = 0.0, time.monotonic()
         while not self._over:
             with self._changed:
-                self._changed.wait(TICK_S if self._per_s else None)
+                paused = not self._per_s
+                self._changed.wait(None if paused else TICK_S)
                 per_s = self._per_s
             now = time.monotonic()
+            last = now if paused else last
             owed = owed + (now - last) * per_s if per_s else 0.0
             last = now
             while owed >= 1:
@@ -88,7 +99,7 @@ class Feed:
                 self._send()
 
     def _send(self) -> None:
-        load, number = self._load, self.fed
+        load, number = self._load, self._first_number + self.fed
         kind = draw(self._drawn, load.shares)
         stat = kind == "stat" or self._drawn.random() < load.stat
         label = f"{load.label} {'stat' if stat else 'routine'}".strip()

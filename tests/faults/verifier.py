@@ -71,7 +71,7 @@ def inbound_of(record: Any) -> Inbound:
     """A record of the inbound topic; what it says of itself stands in its key and headers."""
     said = {name: value.decode() for name, value in record.headers}
     return Inbound(
-        record.partition, record.offset, record.timestamp, int(record.key), said["kind"], said["label"]
+        record.topic, record.partition, record.offset, record.timestamp, int(record.key), said["kind"], said["label"]
     )  # fmt: skip
 
 
@@ -86,15 +86,15 @@ def result_of(value: bytes, timestamp_ms: int, *, is_finding: bool) -> Result:
 class Verifier:
     """Reads, keeps the books, and reports."""
 
-    def __init__(self, servers: Sequence[str], inbound: str, findings: str, rejections: str) -> None:
+    def __init__(self, servers: Sequence[str], inbound: Sequence[str], findings: str, rejections: str) -> None:
         self._servers, self._inbound, self._findings = servers, inbound, findings
         self._results = [findings, rejections]
-        self._books = Books(inbound)
+        self._books = Books(*inbound)
         self._told, self._told_at = (0, 0), 0.0
 
     def follow(self, over: threading.Event) -> None:
         """Read until told that it is over, and from there to the end."""
-        reading = Reading(self._servers, [self._inbound, *self._results])
+        reading = Reading(self._servers, [*self._inbound, *self._results])
         while not over.is_set():
             self._note(reading.take())
             if time.monotonic() - self._told_at > TELL_EVERY_S:
@@ -111,7 +111,7 @@ class Verifier:
 
     def _note(self, records: Sequence[Any]) -> None:
         for record in records:
-            if record.topic == self._inbound:
+            if record.topic in self._inbound:
                 self._books.came(inbound_of(record))
             else:
                 self._books.became(
@@ -161,7 +161,7 @@ def main() -> None:
         over.set()
 
     threading.Thread(target=wait_for_end, daemon=True).start()
-    verifier = Verifier(given.servers.split(","), given.inbound, given.findings, given.rejections)
+    verifier = Verifier(given.servers.split(","), given.inbound.split(","), given.findings, given.rejections)
     verifier.follow(over)
     tell({"report": verifier.report()})
 

@@ -20,7 +20,9 @@ class VerifierFailed(Exception):
 class Witness:
     """A verifier at work."""
 
-    def __init__(self, servers: Sequence[str], inbound: str, findings: str, rejections: str, log_file: Path) -> None:
+    def __init__(
+        self, servers: Sequence[str], inbound: Sequence[str], findings: str, rejections: str, log_file: Path
+    ) -> None:
         self.decided = 0
         self.repeated = 0
         self._came_in = 0
@@ -29,7 +31,7 @@ class Witness:
         self._report: dict[str, Any] | None = None
         where = [
             f"--servers={','.join(servers)}",
-            f"--inbound={inbound}",
+            f"--inbound={','.join(inbound)}",
             f"--findings={findings}",
             f"--rejections={rejections}",
         ]
