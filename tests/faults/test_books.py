@@ -63,7 +63,7 @@ def test_the_order_of_reading_does_not_matter() -> None:
         ([*ALL, ALL[7]], "duplicated", 1, "inbound/1/2"),
         ([*ALL, rejection(7)], "duplicated", 1, "inbound/1/2"),
         ([*ALL, finding(7, finding_id="f" * 32)], "duplicated", 1, "inbound/1/2"),
-        ([*ALL, finding(RECORDS)], "unknown", 1, f"{RECORDS % 3}/{RECORDS // 3}"),
+        ([*ALL, finding(RECORDS)], "unknown", 1, f"inbound/{RECORDS % 3}/{RECORDS // 3}"),
         ([*ALL, finding(3, topic="elsewhere")], "unknown", 1, None),
         ([*ALL[:9], finding(9, finding_id=ALL[8].finding_id), *ALL[10:]], "same_finding_id", 2, "inbound/0/3"),
         ([*ALL[:9], finding(9, message_id=message_id(8)), *ALL[10:]], "wrong_message", 1, "inbound/0/3"),
