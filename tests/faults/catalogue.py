@@ -18,6 +18,7 @@ from tests.faults.scenarios.poison import poison
 from tests.faults.scenarios.precedence import precedence
 from tests.faults.scenarios.rolling import rolling
 from tests.faults.scenarios.soak import soak
+from tests.faults.scenarios.versions import versions
 from tests.faults.scenarios.worker_kills import worker_kills
 from tests.faults.scenarios.zombies import zombies
 from tests.faults.trial import Amount, Outcome, Plan
@@ -81,6 +82,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "poison": Scenario(poison, Amount(records=20_000), Amount(records=1000), lane=4),
         "precedence": Scenario(precedence, Amount(records=20_000), Amount(records=3000), lane=2),
         "rolling": Scenario(rolling, Amount(times=5), Amount(times=1), lane=3),
+        "versions": Scenario(versions, Amount(times=10), Amount(times=2), lane=1),
         "burst": Scenario(burst, Amount(), Amount(), lane=2),
         "drain": Scenario(drain, Amount(times=100), Amount(times=3), lane=3),
         **{bug: _mutant(bug) for bug in BUGS},
