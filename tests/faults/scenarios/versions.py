@@ -13,6 +13,8 @@ WORKERS: Final = 2
 PARTITIONS: Final = 6
 PER_S: Final = 10.0
 SETTLED_S: Final = (1.0, 2.0)
+# What the version before says of ECG_INBOUND_TOPICS, which it does not know.
+STRANGE: Final = "a variable is no setting of this version"
 # Questions take longer than the other records, so that work is done beyond the first open record at any moment.
 ENGINE: Final = {**SETTINGS, "ECG_ECHO_SLOTS": 16, "ECG_ECHO_BATCH_S": 1.0}
 
@@ -21,6 +23,7 @@ def versions(cluster: Cluster, plan: Plan, name: str) -> Outcome:
     """Each worker in turn to the other version, by SIGTERM and by SIGKILL in turn."""
     if not previous.is_here():
         return Outcome(f"left out: no commit {previous.COMMIT} in this clone", {})
+    mistaken = 0
     with trial(cluster, plan, name, workers=WORKERS, partitions=PARTITIONS, settings=ENGINE) as here:
         here.begin(PER_S)
         for turn in range(plan.amount.times):
@@ -34,9 +37,11 @@ def versions(cluster: Cluster, plan: Plan, name: str) -> Outcome:
                     here.fleet.terminate(worker)
                 if not here.fleet.wait_until_ready(worker) or not here.wait_for_progress():
                     return here.finish("a worker that came back got no partitions")
+                mistaken += here.fleet.logged(worker, STRANGE) != (folder != previous.ROOT)
                 here.pause(*SETTLED_S)
         outcome = here.finish(f"{plan.amount.times} x all workers to the version before this one, or back")
         outcome.figures["before"] = previous.COMMIT
         outcome.require(here.struck == plan.amount.times * WORKERS, "not every worker was rolled every time")
+        outcome.require(not mistaken, "a worker did not run the version that it should")
         outcome.require(not here.fleet.ended, "a worker ended by itself")
         return outcome
