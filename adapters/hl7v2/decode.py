@@ -61,16 +61,17 @@ def _recording(groups: Sequence[Observations]) -> tuple[Observations, Recording,
     """The one waveform of the message, with the results it stands among."""
     found: list[tuple[Observations, Recording, DicomEcg | None]] = []
     for group in groups:
-        dicom = read_encapsulated(group.results)
+        dicom, samples = read_encapsulated(group.results), has_samples(group.results)
+        # Before the second is read: a message may have a hundred of them.
+        if (dicom is not None) + samples + len(found) > 1:
+            raise Rejected(Reason.HL7_WAVEFORM, "more than one waveform")
         if dicom is not None:
             embedded = read_dicom(dicom)
             found.append((group, Recording(embedded.waveform, None), embedded))
-        if has_samples(group.results):
+        if samples:
             found.append((group, read_samples(group.results), None))
     if not found:
         raise Rejected(Reason.HL7_NO_WAVEFORM, "no NA, MA or DICOM in any OBX that stands")
-    if len(found) > 1:
-        raise Rejected(Reason.HL7_WAVEFORM, "more than one waveform")
     return found[0]
 
 
