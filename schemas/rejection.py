@@ -52,7 +52,7 @@ class Reason(Code):
     ECG_NO_TIME = "ecg.no_time", "No usable acquisition time: a finding could not be dated."
     ECG_FIELD_TOO_LONG = (
         "ecg.field_too_long",
-        "An identifier or the clinical text is longer than any standard allows; cut, it would say something else.",
+        "An identifier, the clinical text or another text is longer than any standard allows; none is ever cut.",
     )
     ECG_FIELD_UNPRINTABLE = (
         "ecg.field_unprintable",
