@@ -19,6 +19,8 @@ from schemas.rejection import Reason, Rejected
 PRIORITY_HEADER: Final = "ecg-priority"
 # Both formats show themselves in their first bytes: DICOM behind a preamble of 128, HL7 behind framing.
 _OPENING_BYTES: Final = 256
+# Of a record's headers the last so many are looked at.
+_PEEKED_HEADERS: Final = 64
 _STATED: Final[dict[bytes, Priority]] = {b"STAT": "stat", b"ASAP": "asap", b"ROUTINE": "routine"}
 
 
@@ -52,8 +54,8 @@ def peek_priority(value: bytes, headers: Headers) -> Priority:
     It is a guess, for the order of work only: a finding goes by what the decoder reads.
     """
     try:
-        for name, stated in reversed(headers):
-            if name == PRIORITY_HEADER and stated.upper() in _STATED:
+        for name, stated in reversed(headers[-_PEEKED_HEADERS:]):
+            if name == PRIORITY_HEADER and stated[:_OPENING_BYTES].upper() in _STATED:
                 return _STATED[stated.upper()]
         if looks_like_dicom(value):
             return peek_dicom(value)

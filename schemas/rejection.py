@@ -54,6 +54,14 @@ class Reason(Code):
 
     ECG_NO_PATIENT = "ecg.no_patient", "No patient identifier: a finding could not be filed."
     ECG_NO_TIME = "ecg.no_time", "No usable acquisition time: a finding could not be dated."
+    ECG_FIELD_TOO_LONG = (
+        "ecg.field_too_long",
+        "An identifier, the clinical text or another text is longer than any standard allows; none is ever cut.",
+    )
+    ECG_FIELD_UNPRINTABLE = (
+        "ecg.field_unprintable",
+        "An identifier holds control or invisible characters, or the clinical text heaps of combining marks.",
+    )
     ECG_LEADS = "ecg.leads", "Fewer than the eight independent leads, or one lead twice."
     ECG_LEAD_NAMES = "ecg.lead_names", "A lead's code and name disagree, or the lead is unknown."
     ECG_TOO_SHORT = "ecg.too_short", "The recording is too short for a resting ECG."
