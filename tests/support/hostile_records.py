@@ -105,7 +105,7 @@ def sender(servers: list[str], codec: str | None) -> Any:
     """A producer that sends each record at once, in a batch of its own, without a look at it."""
     return KafkaProducer(
         bootstrap_servers=servers, compression_type=codec, acks="all", linger_ms=0, batch_size=0,
-        max_request_size=256 * 1024 * 1024, buffer_memory=512 * 1024 * 1024, allow_auto_create_topics=False,
+        max_request_size=256 * 1024 * 1024, allow_auto_create_topics=False,
     )  # fmt: skip
 
 
