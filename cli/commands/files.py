@@ -31,7 +31,7 @@ def explain(
 
     Example: ecg-worker explain --model /models/ecg-r1 ecg.dcm oru.hl7
     """
-    from worker.pipeline import conclude, prepare
+    from worker.pipeline import conclude, prepare, reject
 
     settings = Settings.load(model=model, config=config)
     ecgs, reading = chosen(files), Reading()
@@ -43,7 +43,10 @@ def explain(
         prepared = prepare(record, decode, layout)
         if isinstance(prepared, Rejection):
             return prepared
-        answer = engine.answer([prepared.question])[0] if prepared.question else None
+        try:
+            answer = engine.answer([prepared.question])[0] if prepared.question else None
+        except Rejected as rejected:
+            return reject(record, rejected)
         return conclude(prepared, answer, identity)
 
     payloads = enumerate(reading.payloads(output.track(ecgs, "reading")))

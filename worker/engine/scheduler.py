@@ -1,36 +1,17 @@
-"""The engine's thread: a bounded way in, micro-batches, a way out, and no failure that goes unseen."""
+"""The engine's thread: a bounded way in, micro-batches, a way out, and no failure that goes unseen.
+
+What one question does to the engine is fenced in (`fence.py`) and comes out as that question's `Rejected`.
+"""
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable
-from typing import Protocol
 
-from worker.engine.question import Answer, Question
+from worker.engine.fence import Fence, OnFailure, Outcome, SlotEngine
+from worker.engine.question import Question
 from worker.model.errors import EngineError
 from worker.urgency import UrgencyQueue
-
-
-class SlotEngine(Protocol):
-    """What the scheduler needs of an engine. All calls come from one thread."""
-
-    @property
-    def free(self) -> int:
-        """How many questions can be admitted now."""
-        ...
-
-    @property
-    def busy(self) -> bool:
-        """Whether any answer is open."""
-        ...
-
-    def admit(self, tag: Hashable, question: Question) -> None:
-        """Put a question into a free slot."""
-        ...
-
-    def step(self) -> list[tuple[Hashable, Answer]]:
-        """Do some work on every open answer; returns the complete ones."""
-        ...
 
 
 class MicroBatcher:
@@ -70,8 +51,10 @@ class MicroBatcher:
 class Scheduler:
     """Runs an engine in a thread of its own.
 
-    It holds at most `capacity` questions, counted from `put` until the answer is taken. Whatever goes wrong in the
-    thread is raised, as the cause of an EngineError, by the next call of `put`, `take` or `close`.
+    It holds at most `capacity` questions, counted from `put` until the answer is taken. A question that cannot be
+    answered comes out with the reason; after `max_failures` of those in a row, and whatever else goes wrong in the
+    thread, the next call of `put`, `take` or `close` raises an EngineError. `on_failure` hears of each failure, in the
+    thread.
     """
 
     def __init__(
@@ -81,13 +64,15 @@ class Scheduler:
         capacity: int,
         max_batch: int,
         max_wait_s: float,
+        max_failures: int = 5,
+        on_failure: OnFailure = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._core = core
+        self._core = Fence(core, max_failures, on_failure)
         self._capacity = capacity
         self._clock = clock
         self._batcher = MicroBatcher(max_batch, max_wait_s, clock)
-        self._answers: deque[tuple[Hashable, Answer]] = deque()
+        self._answers: deque[tuple[Hashable, Outcome]] = deque()
         self._held = 0
         self._closing = False
         self._failure: BaseException | None = None
@@ -113,8 +98,11 @@ class Scheduler:
             self._changed.notify_all()
             return True
 
-    def take(self, timeout_s: float = 0.0) -> tuple[Hashable, Answer] | None:
-        """The next answer with its tag; None if none came within the time. Raises EngineError."""
+    def take(self, timeout_s: float = 0.0) -> tuple[Hashable, Outcome] | None:
+        """The next answer, or why there is none, with its tag; None if none came within the time.
+
+        Raises EngineError.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._answers or self._failure is not None, timeout_s)
             self._check()
@@ -150,8 +138,13 @@ class Scheduler:
             raise EngineError("The engine did not finish its work in time.")
 
     def _check(self) -> None:
+        if isinstance(self._failure, EngineError):  # whoever is to be told needs its own words, not its name
+            raise EngineError(str(self._failure)) from self._failure
         if self._failure is not None:
-            raise EngineError(f"The engine's thread failed ({type(self._failure).__name__}).") from self._failure
+            raise EngineError(
+                f"The engine's thread failed ({type(self._failure).__name__}). Start the worker again; if this comes "
+                "back, please report it."
+            ) from self._failure
 
     def _run(self) -> None:
         try:
@@ -179,7 +172,7 @@ class Scheduler:
                     return None
                 self._changed.wait(self._batcher.patience_s())
 
-    def _publish(self, finished: list[tuple[Hashable, Answer]]) -> None:
+    def _publish(self, finished: list[tuple[Hashable, Outcome]]) -> None:
         if finished:
             with self._changed:
                 self._answers.extend(finished)

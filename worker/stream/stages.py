@@ -13,8 +13,9 @@ from typing import Protocol
 from adapters.log import Record
 from schemas.ecg import Priority
 from schemas.finding import Finding
-from schemas.rejection import Rejection
+from schemas.rejection import Rejected, Rejection
 from worker.engine.question import Answer, Question
+from worker.pipeline import reject
 from worker.prepared import PreparedEcg
 from worker.stream.ledger import PartitionLedger
 from worker.stream.session import Clock, Lease
@@ -41,8 +42,8 @@ class Asking(Protocol):
         """Hand in a question; False if there is no room."""
         ...
 
-    def take(self) -> tuple[Hashable, Answer] | None:
-        """An answer that is ready, in any order, or None. Raises if the engine's thread failed."""
+    def take(self) -> tuple[Hashable, Answer | Rejected] | None:
+        """An answer that is ready, or why there is none, in any order; or None. Raises if the engine failed."""
         ...
 
 
@@ -170,7 +171,10 @@ class Dispatcher:
             tag, answer = answered
             tracked = self._asked.pop(tag)
             assert tracked.prepared is not None
-            self._finish(tracked, self._stages.conclude(tracked.prepared, answer))
+            if isinstance(answer, Rejected):
+                self._finish(tracked, reject(tracked.record, answer))
+            else:
+                self._finish(tracked, self._stages.conclude(tracked.prepared, answer))
 
     def _finish(self, tracked: TrackedRecord, result: Finding | Rejection) -> None:
         tracked.result, tracked.finished_at, tracked.prepared = result, self._clock(), None
