@@ -73,7 +73,7 @@ class Reason(Code):
     )
     ENGINE_FAILED = (
         "engine.failed",
-        "The engine failed on this ECG, asked alone too, in a way it has no code for; the detail names the error.",
+        "The engine failed on this ECG alone, in a way it has no code for; the detail names the error.",
     )
 
     LOG_UNREADABLE_BATCH = (

@@ -129,8 +129,8 @@ class Fence:
     def step(self) -> list[tuple[Hashable, Outcome]]:
         """Do some work; returns what has ended, with its tag. Raises EngineError."""
         if self._waiting and not self._in_doubt and len(self._open) < (1 if self._one_by_one else self._limit):
-            self._begin(self._waiting.popleft())
-        if self._open:
+            self._begin(self._waiting.popleft())  # and nothing else: a watchdog looks at how long one call takes
+        elif self._open:
             self._work()
         self._one_by_one = self._one_by_one and bool(self._open or self._waiting)
         if self._in_doubt and not self._open:
@@ -230,10 +230,10 @@ class Fence:
         assert self._last is not None
         reason = self._last.reason
         detail = f", {self._last.detail}" if self._last.detail else ""
+        count = "Once" if self._in_a_row == 1 else f"{self._in_a_row} times in a row"
         raise EngineError(
-            f"{self._in_a_row} questions in a row could not be answered, the last for {reason.value}{detail}: that is "
-            f"the engine and not the ECGs. {_OF_THE_ENGINE[reason]} How many are too many is the setting "
-            "ECG_ENGINE_FAILURES."
+            f"{count} the engine could not answer, the last time for {reason.value}{detail}: that is the engine and "
+            f"not the ECGs. {_OF_THE_ENGINE[reason]} How many are too many is the setting ECG_ENGINE_FAILURES."
         )
 
 

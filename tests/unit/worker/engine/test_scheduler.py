@@ -191,7 +191,7 @@ def test_after_too_many_of_them_in_a_row_the_owner_is_told_that_it_is_the_engine
         lambda: scheduler.put("c", QUESTION),
         lambda: scheduler.close(timeout_s=10),
     ):
-        with pytest.raises(EngineError, match=r"^2 questions in a row .* engine.failed, ZeroDivisionError: .*check"):
+        with pytest.raises(EngineError, match=r"^2 times in a row .* engine.failed, ZeroDivisionError: .*check"):
             call()
 
 
