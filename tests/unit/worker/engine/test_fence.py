@@ -125,7 +125,15 @@ def test_an_unknown_error_is_named_and_nothing_of_its_text_is_told() -> None:
     ((_, rejected),) = fence.step()
     assert isinstance(rejected, Rejected)
     assert (rejected.detail, rejected.stage) == ("ZeroDivisionError", "ask")
-    assert (rejected.__traceback__, rejected.__context__) == (None, None), "frames hold tensors"
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), Rejected(Reason.ENGINE_NOT_FINITE, stage="ask")])
+def test_what_comes_out_holds_no_frames_for_those_hold_tensors(error: Exception) -> None:
+    fence = Fence(FakeCore(admitting=lambda _tag, _open: error))
+    fence.admit("a", QUESTION)
+    ((_, rejected),) = fence.step()
+    assert isinstance(rejected, Rejected)
+    assert (rejected.__traceback__, rejected.__context__, rejected.__cause__) == (None, None, None)
 
 
 def test_an_answer_that_cannot_be_completed_fails_alone() -> None:
@@ -161,6 +169,8 @@ def test_without_memory_for_all_half_as_many_are_open_at_once_down_to_one(most: 
     assert ask(Fence(core), range(12)) == all_answered(range(12))
     sizes = [len(company) for company in core.companies]
     assert [size for size in sizes if size > most] == too_many, "each failure halves the number, and it stays"
+    firsts = list(dict.fromkeys(min(map(int, map(str, company))) for company in core.companies))
+    assert firsts == sorted(firsts), "who came first stays first"
 
 
 def test_a_question_without_memory_alone_is_rejected_after_one_more_try() -> None:
@@ -294,6 +304,20 @@ def test_the_engine_is_not_blamed_while_another_question_may_still_be_answered()
     assert found == all_answered(["good", "fine"]) | dict.fromkeys(
         ["bad 1", "bad 2", "bad 3", "bad 4"], "engine.not_finite"
     )
+
+
+def test_in_doubt_nothing_new_is_begun_until_an_answer_comes() -> None:
+    core = FakeCore(admitting=lambda tag, _open: when(tag != "good", ZeroDivisionError()))
+    fence = Fence(core, max_failures=2)
+    for tag in ("good", "bad 1"):
+        fence.admit(tag, QUESTION)
+        assert fence.free == 3
+    fence.admit("bad 2", QUESTION)
+    assert (fence.free, fence.busy) == (0, True)
+    for _ in range(3):
+        assert fence.free == 0
+        fence.step()
+    assert (fence.free, fence.busy) == (4, False)
 
 
 def test_in_doubt_nothing_new_is_begun_and_if_nothing_is_answered_it_is_the_engine() -> None:
