@@ -19,6 +19,16 @@ TRANSACTIONS: Final = Counter("ecg_transactions_total", "Transactions, by outcom
 VOID_RECORDS: Final = Counter(
     "ecg_void_records_total", "Records dropped, to be read again: their partition was taken away, or a commit failed."
 )
+ENGINE_FAILURES: Final = Counter(
+    "ecg_engine_failures_total",
+    "Questions that the engine could not answer, by reason code.",
+    ["reason"],
+)
+ENGINE_RETRIES: Final = Counter(
+    "ecg_engine_retries_total",
+    "Failures after which the engine began its work again, by reason code.",
+    ["reason"],
+)
 IN_FLIGHT: Final = Gauge("ecg_in_flight_records", "Records being prepared or asked about.")
 READ_AHEAD: Final = Gauge("ecg_read_ahead_records", "Records read and not begun.")
 ASSIGNED: Final = Gauge("ecg_assigned_partitions", "Partitions that are this worker's.")
