@@ -124,6 +124,7 @@ def _batch(content: memoryview, magic: int, offset: int) -> Batch:
 def read(batch: Batch, partition: TopicPartition, at: int, end: int) -> Iterator[Record | Missing]:
     """What a batch holds from the offset `at` on. No offset at or beyond `end` is there, whatever the batch claims."""
     expected = batch.base_offset if batch.format > 1 else at  # the old formats name their last offset only
+    why = "damaged record"
     try:
         if batch.flaw is not None:
             raise Unreadable(batch.flaw)
@@ -132,19 +133,25 @@ def read(batch: Batch, partition: TopicPartition, at: int, end: int) -> Iterator
         for record in _v2_records(batch, partition) if batch.format > 1 else _legacy_records(batch, partition):
             expected = record.offset + 1
             if record.offset >= at:
+                at = expected
                 yield record
+        return
     except Unreadable as error:
-        yield from _unreadable(partition, range(expected, batch.last_offset + 1), at, end, str(error))
+        why = str(error)
     except _DAMAGED:
-        yield from _unreadable(partition, range(expected, batch.last_offset + 1), at, end, "damaged record")
+        pass
+    if at == expected > batch.last_offset:
+        return  # what is damaged comes after its last record
+    yield from _unreadable(partition, range(expected, batch.last_offset + 1), at, end, why)
 
 
 def _unreadable(
     partition: TopicPartition, claimed: range, at: int, end: int, why: str
 ) -> Iterator[Record | Missing]:  # fmt: skip
     """The offsets from `at` on that a batch claims and that may be there: at least one, or reading would not go on."""
-    first = claimed.start if claimed.start < end else at
-    stop = max(min(claimed.stop, end), first + 1, at + 1)
+    if not (0 <= claimed.start < end and at < claimed.stop):
+        claimed = range(at, at + 1)
+    first, stop = claimed.start, max(min(claimed.stop, end), at + 1)
     told = min(stop, first + MAX_TOLD_OFFSETS)
     where = f"offsets {first} to {stop - 1}" if stop - first > 1 else f"offset {first}"
     for offset in range(max(first, at), told):
