@@ -93,6 +93,7 @@ class Places:
         self._consumer = consumer
         self._cluster = cluster
         self._topic_ids: dict[TopicPartition, str | None] = {}
+        self._last_ids: dict[TopicPartition, str] = {}  # also of partitions that are no longer ours
         self._strays: dict[TopicPartition, _Stray] = {}
 
     def topic_id(self, partition: TopicPartition) -> str | None:
@@ -104,6 +105,8 @@ class Places:
         committed = _committed(self._consumer, partition, deadline)
         position, topic_id = committed or (None, None)
         now_id = self._now_id(partition)
+        if committed is None:  # the broker forgets a topic's positions with the topic, but we read it a while ago
+            topic_id = self._last_ids.get(partition)
         is_remade = topic_id is not None and now_id is not None and topic_id != now_id
         if is_remade:
             _say_remade(partition)
@@ -125,7 +128,8 @@ class Places:
     def forget(self, partitions: Iterable[TopicPartition]) -> None:
         """Partitions that are no longer ours."""
         for partition in partitions:
-            self._topic_ids.pop(partition, None)
+            if topic_id := self._topic_ids.pop(partition, None):
+                self._last_ids[partition] = topic_id
             self._strays.pop(partition, None)
 
     def lose(self, error: Any) -> None:

@@ -4,17 +4,19 @@ import logging
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import CorruptRecordError
 from kafka.structs import OffsetAndMetadata
 
 from adapters.kafka.batches import MAX_BATCH_BYTES
 from adapters.kafka.options import KafkaOptions, Timeouts
 from adapters.kafka.places import to_kafka
+from adapters.kafka.reading import read_safely
 from adapters.log import Log, LogError, Message, Polled, Position, Record, TopicPartition
 from adapters.open_log import open_log
 from tests.contract.worker import Worker, joined, poll_until, read_all
@@ -33,7 +35,7 @@ class NamedInBytes(str):
 
     raw = b"\xff\xfeid"
 
-    def encode(self, *_arguments: Any) -> bytes:  # type: ignore[override]
+    def encode(self, *_arguments: Any) -> bytes:
         return self.raw
 
 
@@ -122,6 +124,29 @@ def test_one_poll_brings_no_more_bytes_than_one_fetch(log: Log, kafka_url: str) 
     assert max(seen) == 4
 
 
+@pytest.mark.parametrize("patched", [True, False])
+def test_the_library_still_cannot_read_such_a_record(log: Log, kafka_url: str, patched: bool) -> None:
+    topic = unique("inbound")
+    log.create_topics({topic: 1})
+    with closing(KafkaProducer(bootstrap_servers=_server(kafka_url))) as producer:
+        producer.send(topic, b"v", headers=[(NamedInBytes("x"), b"1")]).get(30)
+    with closing(KafkaConsumer(bootstrap_servers=_server(kafka_url))) as consumer:
+        if patched:
+            read_safely(consumer)
+        consumer.assign([to_kafka(TopicPartition(topic, 0))])
+        consumer.seek_to_beginning()
+        found: dict[Any, list[Any]] = {}
+
+        def poll() -> bool:
+            found.update(consumer.poll(200))
+            return bool(found)
+
+        # Once the library's own consumer reads it, see what else of `read_safely` can go.
+        with nullcontext() if patched else pytest.raises(CorruptRecordError):
+            wait_for(poll)
+        assert [record.value for records in found.values() for record in records] == ([b"v"] if patched else [])
+
+
 def test_a_headers_name_is_any_bytes(log: Log, kafka_url: str) -> None:
     topic = unique("inbound")
     log.create_topics({topic: 1})
@@ -205,6 +230,7 @@ def test_a_topic_that_was_made_again_while_nobody_read_begins_anew(log: Log, adm
     with _watched(log, group, topic) as worker:
         poll_until(lambda: len(worker.records) == again, worker)
         assert worker.owned[partition] is None
+        assert worker.remade == [partition]
         assert worker.values() == [b"%d" % n for n in range(100, 100 + again)]
         worker.echo(results)
     assert log.committed(group, partition) == Position(again)
@@ -223,7 +249,7 @@ def test_a_topic_that_is_made_again_while_it_is_read_begins_anew(log: Log, admin
         wanted = {b"%d" % n for n in range(100, 100 + again)}
         poll_until(lambda: wanted <= set(worker.values()), worker, limit_s=NOTICED_S)
         worker.records = [record for record in worker.records if record.offset < again]
-        poll_until(lambda: TopicPartition(topic, 0) in worker.owned, worker)
+        assert worker.remade == [TopicPartition(topic, 0)]
         worker.poll()
         worker.echo(results)
         assert log.committed(group, TopicPartition(topic, 0)) == Position(again)

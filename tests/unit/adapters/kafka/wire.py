@@ -18,6 +18,11 @@ def xerial(content: bytes, block_bytes: int = 32 * 1024) -> bytes:
     return b"\x82SNAPPY\x00" + struct.pack(">ii", 1, 1) + b"".join(struct.pack(">i", len(b)) + b for b in packed)
 
 
+def _in_steps(content: bytes) -> bytes:
+    stream = zstandard.ZstdCompressor().compressobj()  # says no size beforehand
+    return stream.compress(content) + stream.flush()
+
+
 DEFLATE: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "none": (0, bytes),
     "gzip": (1, gzip.compress),
@@ -26,13 +31,8 @@ DEFLATE: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "lz4": (3, lz4.frame.compress),
     "lz4 of Java": (3, lambda content: bytes(lz4.frame.compress(content, block_linked=False, store_size=False))),
     "zstd": (4, zstandard.ZstdCompressor().compress),
-    "zstd in steps": (4, lambda content: _in_steps(content)),
+    "zstd in steps": (4, _in_steps),
 }
-
-
-def _in_steps(content: bytes) -> bytes:
-    stream = zstandard.ZstdCompressor().compressobj()  # says no size beforehand
-    return stream.compress(content) + stream.flush()
 
 
 def varint(number: int) -> bytes:
