@@ -2,7 +2,7 @@
 
 What the library does by itself and this module relies on, or works around, is said where it happens: the producer's
 network client in `adapters/kafka/client.py`, transactions in `adapters/kafka/producer.py`, group membership in
-`adapters/kafka/member.py`.
+`adapters/kafka/member.py`, reading in `adapters/kafka/reading.py`, and where to read on in `adapters/kafka/places.py`.
 """
 
 import threading

@@ -103,6 +103,7 @@ class Places:
     def settle(self, partition: TopicPartition, deadline: Deadline) -> tuple[Position | None, bool]:
         """Put a newly assigned partition where the group stands. Returns that place, and whether the topic is new."""
         committed = _committed(self._consumer, partition, deadline)
+        self._strays.pop(partition, None)
         position, topic_id = committed or (None, None)
         now_id = self._now_id(partition)
         if committed is None:  # the broker forgets a topic's positions with the topic, but we read it a while ago

@@ -190,6 +190,14 @@ def test_nothing_is_said_of_a_lost_place_before_the_broker_has_answered() -> Non
     assert _refuse(settled, 140).remade
 
 
+def test_a_lost_place_is_forgotten_where_the_group_stands_elsewhere() -> None:
+    consumer = Consumer(OffsetAndMetadata(80, "", -1), first=60)
+    settled = _settled(consumer, Cluster(OLD))
+    settled.lose(OffsetOutOfRangeError({NAME: 40}))
+    settled.settle(PARTITION, Deadline(10))
+    assert (settled.find([PARTITION], Deadline(10)), consumer.at) == (places.Moved(), 80)
+
+
 def test_a_place_that_is_there_after_all_is_kept() -> None:
     consumer = Consumer(OffsetAndMetadata(40, "", -1))
     settled = _settled(consumer, Cluster(OLD))
