@@ -12,6 +12,9 @@ FLAGS: Final = Counter("ecg_flags_raised_total", "Findings committed with their 
 REJECTIONS: Final = Counter("ecg_rejections_total", "Rejections committed, by reason code.", ["reason"])
 SLOWED: Final = Gauge("ecg_slowed_by_rejections", "1 while so much is rejected that the worker reads on slowly.")
 RECORDS_GONE: Final = Counter("ecg_records_gone_total", "Offsets that the log lost before they were read.")
+TOPICS_REMADE: Final = Counter(
+    "ecg_partitions_remade_total", "Partitions whose topic was deleted and made again, read from their first record."
+)
 PREPARATION_DEATHS: Final = Counter(
     "ecg_preparation_deaths_total", "Times that a process which prepares records died, and others took its place."
 )
