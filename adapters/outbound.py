@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from adapters.hl7v2.oru.message import Route, build_oru, control_id
+from adapters.hl7v2.oru.message import Event, Route, build_oru, control_id
+from adapters.loopback import is_loopback
 from adapters.mllp.client import MllpClient, RetryPolicy
 from schemas.errors import WorkerError
 from schemas.finding import Finding
@@ -34,16 +35,22 @@ class MllpReceiver:
     def __init__(self, client: MllpClient, route: Route) -> None:
         self._client, self._route = client, route
 
-    def deliver(self, finding: Finding) -> None:
-        """Return once the receiver has taken the finding over. Raises schemas.delivery.Undelivered."""
-        self._client.send(build_oru(finding, self._route), control_id(finding.finding_id))
+    def deliver(self, finding: Finding, late_h: int | None = None) -> None:
+        """Return once the receiver has taken the finding over. Raises schemas.delivery.Undelivered.
+
+        With `late_h`, whole hours since the recording, it is sent as a review.
+        """
+        event: Event = "alert" if late_h is None else "review"
+        self._client.send(build_oru(finding, self._route, late_h), control_id(finding.finding_id, event))
 
     def close(self) -> None:
         """End the connection, and a delivery that is under way."""
         self._client.close()
 
 
-def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | None = None) -> MllpReceiver:
+def open_receiver(
+    url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | None = None, *, allow_plaintext: bool = False
+) -> MllpReceiver:
     """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
 
     Raises ReceiverError.
@@ -64,6 +71,11 @@ def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | No
         raise ReceiverError(f"it holds more than a host and a port; {_FORM}")
     if parts.scheme == "mllp" and tls is not None:
         raise ReceiverError("TLS files are given, but the receiver's URL is mllp://; write mllps://, or unset them")
+    if parts.scheme == "mllp" and not (allow_plaintext or is_loopback(host)):
+        raise ReceiverError(
+            "patients' identifiers would go to another machine unencrypted; write mllps:// for TLS, or set "
+            "ECG_DELIVER_ALLOW_PLAINTEXT=1 if nobody else can reach that network"
+        )
     context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
     return MllpReceiver(MllpClient(host, port, retry, context), route)
 

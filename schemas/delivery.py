@@ -33,6 +33,7 @@ class DeliveryReason(Code):
         "receiver.unreachable",
         "No connection could be made within the time limit; nothing was sent.",
     )
+    ALERT_EXPIRED = "alert.expired", "The recording is older than `review_lifetime_h`: nothing was sent."
     FINDING_UNREADABLE = "finding.unreadable", "The record is no finding of a version that this program reads."
 
 

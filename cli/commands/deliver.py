@@ -51,7 +51,7 @@ def _receiver(settings: Settings) -> MllpReceiver:
         raise SettingsError("no receiver: give --to URL or set ECG_DELIVER_TO")
     files = deliver.tls if deliver.tls != TlsFiles() else None
     try:
-        return open_receiver(deliver.to, deliver.route, deliver.retry, files)
+        return open_receiver(deliver.to, deliver.route, deliver.retry, files, allow_plaintext=deliver.allow_plaintext)
     except ReceiverError as error:
         raise SettingsError(f"deliver_to: {error}") from None
 

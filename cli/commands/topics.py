@@ -14,6 +14,7 @@ from cli import options, output
 from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
+from worker.backfill_header import BACKFILL, BACKFILL_HEADER
 
 # A submission is acknowledged in steps of this many files, so that a large folder neither fills memory nor crawls.
 _FILES_AT_ONCE = 50
@@ -22,6 +23,9 @@ _FOLLOW_EVERY_S = 0.5
 
 def submit(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True, readable=True)],
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="old ECGs, for the record: no alert comes of them, and they wait last")
+    ] = False,
     topic: Annotated[
         str | None, typer.Option("--topic", metavar="NAME", help="which of several inbound topics (ECG_INBOUND_TOPICS)")
     ] = None,
@@ -39,13 +43,14 @@ def submit(
         known = ", ".join(settings.all_inbound_topics)
         raise typer.BadParameter(f"{topic} is no inbound topic; those are {known}", param_hint="--topic")
     inbound = topic or settings.inbound_topic
+    headers = ((BACKFILL_HEADER, BACKFILL),) if backfill else ()
     files, reading = chosen(paths), Reading()
     with open_configured_log(settings) as opened:
         require_topics(opened, inbound)
         steps = range(0, len(files), _FILES_AT_ONCE)
         for start in output.track(steps, "submitting"):
             batch = list(_that_fit(reading, inbound, files[start : start + _FILES_AT_ONCE]))
-            written = opened.append([Message(inbound, None, payload) for _, payload in batch])
+            written = opened.append([Message(inbound, None, payload, headers) for _, payload in batch])
             for (file, _), (partition, offset) in zip(batch, written, strict=True):
                 name = typed(Path(file.name))
                 where = {"file": name, "topic": partition.topic, "partition": partition.partition, "offset": offset}

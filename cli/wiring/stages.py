@@ -11,6 +11,7 @@ from adapters.recording.site import SiteDefaults
 from cli.settings import Settings
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected
+from worker.backfill_header import is_backfill
 from worker.model.errors import EngineError
 from worker.operations import logs, metrics
 
@@ -56,7 +57,7 @@ def running_stages(
             on_failure=_tell_failure,
         )
         try:
-            triage = Triage(glance, settings.all_inbound_topics, settings.all_urgent_units)
+            triage = Triage(glance, settings.all_inbound_topics, settings.all_urgent_units, is_backfill=is_backfill)
             fence = Fence(settings.findings_topic, settings.rejections_topic)
             conclude_here = functools.partial(conclude, model_identity=model_identity)
             yield (

@@ -83,10 +83,12 @@ def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypa
         "model_digest": "0" * 64,
         "site_zone": "Europe/Berlin",
         "site_charset": "latin-1",
+        "review_lifetime_h": "24.0",
     }
     choices = purpose(setting).partition("; one of ")[2].split(", ")
     usual = default(setting)
-    value = special.get(name) or (choices[-1] if choices[0] else "1" if isinstance(usual, int | float) else "17")
+    number = "true" if isinstance(usual, bool) else "1" if isinstance(usual, int | float) else "17"
+    value = special.get(name) or (choices[-1] if choices[0] else number)
     monkeypatch.setenv(setting.variable, value)
     shown = Settings.load(strict=True).shown()
     assert in_words(shown.pop(name)) in (value, f"{value}.0", "iso8859-1")

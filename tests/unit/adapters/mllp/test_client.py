@@ -332,6 +332,14 @@ def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) 
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("host", ["ehr", "10.0.0.7", "[2001:db8::1]"])
+def test_patients_identifiers_go_to_another_machine_over_tls_only(host: str) -> None:
+    with pytest.raises(ReceiverError, match="write mllps:// for TLS, or set ECG_DELIVER_ALLOW_PLAINTEXT=1"):
+        open_receiver(f"mllp://{host}:2575", Route(), RetryPolicy())
+    open_receiver(f"mllps://{host}:2575", Route(), RetryPolicy()).close()
+    open_receiver(f"mllp://{host}:2575", Route(), RetryPolicy(), allow_plaintext=True).close()
+
+
 def test_tls_files_are_not_ignored(certificate: TlsFiles, tmp_path: Path) -> None:
     with pytest.raises(ReceiverError, match="write mllps://, or unset them"):
         receiver_at("mllp://host:1", certificate)
