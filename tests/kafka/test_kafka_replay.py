@@ -26,7 +26,7 @@ def test_deleted_records_are_gone_and_transaction_markers_are_holes(kafka_url: s
                 writer.publish([Message(inbound, None, b"%d" % number)])
         with closing(KafkaAdminClient(bootstrap_servers=kafka_url.removeprefix("kafka://"))) as admin:
             admin.delete_records({KafkaTopicPartition(inbound, 0): 2})
-        interval = Interval.resolve(log, inbound, Bound(offset=0), Bound(offset=100))
+        interval = Interval.resolve(log, [inbound], Bound(offset=0), Bound(offset=100))
         assert (interval.ranges, interval.expired) == ({place: range(2, 6)}, {place: range(2)})
 
         ended = Stop(float("inf"), drain_queue=True)
