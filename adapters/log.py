@@ -92,13 +92,15 @@ class Polled:
     `revoked` comes first: whatever was in work for those partitions is stale. Then `assigned`: partitions that are now
     ours, with the group's committed position, or None if it never committed one (reading starts at the first record).
     Then `gone`: offsets that were next to be read and that the log no longer holds. Then the records. A partition that
-    was taken and given back in between stands in both.
+    was taken and given back in between stands in both; so do those whose topic was deleted and made again, which are
+    read from their first record and stand in `remade` too.
     """
 
     records: tuple[Record, ...] = ()
     revoked: frozenset[TopicPartition] = frozenset()
     assigned: Mapping[TopicPartition, Position | None] = field(default_factory=dict)
     gone: Mapping[TopicPartition, range] = field(default_factory=dict)
+    remade: frozenset[TopicPartition] = frozenset()
 
 
 class LogError(WorkerError):

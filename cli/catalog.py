@@ -122,6 +122,8 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("threads", "CPU threads of the engine; not set: all cores", "engine.threads", bounds=_CORES),
         Setting("batch_wait_s", "how long the oldest question waits for a fuller batch", "engine.batch_wait_s",
                 bounds=_NOT_NEGATIVE),
+        Setting("engine_failures", "a worker ends if the engine fails so often with no answer in between",
+                "engine.failures", bounds=_ONE),
         Setting("echo_slots", "questions that the echo engine answers as one batch", "engine.echo_slots", bounds=_ONE),
         Setting("echo_batch_s", "time that the echo engine takes for a batch", "engine.echo_batch_s",
                 bounds=_NOT_NEGATIVE),

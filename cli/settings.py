@@ -68,6 +68,7 @@ class EngineSettings:
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: int | None = None
     batch_wait_s: float = 0.05
+    failures: int = 5
     echo_slots: int = 16
     echo_batch_s: float = 0.02
     echo_question_s: float = 0.0

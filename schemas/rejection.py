@@ -83,6 +83,10 @@ class Reason(Code):
         "engine.out_of_memory",
         "The engine had no memory for this ECG, tried again with half of the work.",
     )
+    ENGINE_FAILED = (
+        "engine.failed",
+        "The engine failed on this ECG alone, in a way it has no code for; the detail names the error.",
+    )
 
     LOG_UNREADABLE_BATCH = (
         "log.unreadable_batch",

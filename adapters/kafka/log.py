@@ -2,7 +2,7 @@
 
 What the library does by itself and this module relies on, or works around, is said where it happens: the producer's
 network client in `adapters/kafka/client.py`, transactions in `adapters/kafka/producer.py`, group membership in
-`adapters/kafka/member.py`.
+`adapters/kafka/member.py`, reading in `adapters/kafka/reading.py`, and where to read on in `adapters/kafka/places.py`.
 """
 
 import threading
@@ -22,10 +22,13 @@ from kafka.errors import (
 )
 
 from adapters.deadline import Deadline, call_with_deadline
+from adapters.kafka.batches import Missing
 from adapters.kafka.client import Rights, connect, connect_first, request, translate_errors
-from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, to_kafka
+from adapters.kafka.member import KafkaMember
 from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
+from adapters.kafka.places import NO_PLACE, committed_position, to_kafka
 from adapters.kafka.producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
+from adapters.kafka.reading import consumer_settings, read_safely
 from adapters.log import (
     CreatedTopic,
     LogError,
@@ -241,20 +244,44 @@ def _read(consumer: Any, wanted: Mapping[TopicPartition, range], patience_s: flo
     The last offsets of a range may hold no record: a transaction's marker, or one that compaction removed. So the end
     is where the position is, not the last record seen.
     """
+    read_safely(consumer)
     consumer.assign([to_kafka(partition) for partition in wanted])
     for partition, offsets in wanted.items():
         consumer.seek(to_kafka(partition), offsets.start)
     at = {partition: offsets.start for partition, offsets in wanted.items()}
     deadline = Deadline(patience_s)
     while at:
-        for name, raws in consumer.poll(READ_POLL_S * 1000).items():
-            stop = wanted[TopicPartition(*name)].stop
-            yield from (record_of(raw) for raw in raws if raw.offset < stop)
-        now_at = {partition: consumer.position(to_kafka(partition), timeout_ms=READ_POLL_S * 1000) for partition in at}
+        try:
+            for name, found in consumer.poll(READ_POLL_S * 1000).items():
+                stop = wanted[TopicPartition(*name)].stop
+                yield from (item for item in found if not isinstance(item, Missing) and item.offset < stop)
+            now_at = {partition: _position(consumer, partition) for partition in at}
+        except NO_PLACE:
+            now_at = _skip_what_is_gone(consumer, wanted, at, deadline)
         if now_at != at:
             deadline = Deadline(patience_s)
         elif deadline.expired:
             raise LogUnavailable(f"no record for {patience_s:.0f} s")
-        over = [partition for partition, offset in now_at.items() if (offset or 0) >= wanted[partition].stop]
+        over = [partition for partition, offset in now_at.items() if offset >= wanted[partition].stop]
         consumer.pause(*map(to_kafka, over))
         at = {partition: offset for partition, offset in now_at.items() if partition not in over}
+
+
+def _position(consumer: Any, partition: TopicPartition) -> int:
+    return consumer.position(to_kafka(partition), timeout_ms=READ_POLL_S * 1000) or 0
+
+
+def _skip_what_is_gone(
+    consumer: Any, wanted: Mapping[TopicPartition, range], at: Mapping[TopicPartition, int], deadline: Deadline
+) -> dict[TopicPartition, int]:
+    """Go on with the first offsets that are still held, of what is being read. A range that is gone is over."""
+    names = [to_kafka(partition) for partition in at]
+    first = consumer.beginning_offsets(names, timeout_ms=deadline.remaining_s * 1000)
+    end = consumer.end_offsets(names, timeout_ms=deadline.remaining_s * 1000)
+    now_at: dict[TopicPartition, int] = {}
+    for name, offset in ((name, consumer.position(name, timeout_ms=0) or 0) for name in names):
+        partition = TopicPartition(*name)
+        # A log that ends before the place is another one: the topic was made anew, and what was asked for is no more.
+        now_at[partition] = max(first[name], offset) if offset <= end[name] else wanted[partition].stop
+        consumer.seek(name, now_at[partition])
+    return now_at

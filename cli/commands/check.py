@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from adapters.kafka.codecs import installed_codecs
 from adapters.kafka.member import transactional_id
 from adapters.log import Log, LogError
 from cli import options, output
@@ -54,6 +55,7 @@ def check(
     creating = functools.partial(_create_topics, settings, partitions, replicas) if create_topics else None
     passed = [
         _report("checksums", _check_checksums),
+        _report("codecs", _check_codecs),
         _report_on_log(settings, creating),
         _report("model", functools.partial(_check_model, settings)),
     ]
@@ -95,6 +97,17 @@ def _check_checksums() -> str:
     if find_spec("crc32c") is None:
         raise SettingsError("the crc32c package is missing; without it large records move 15 times slower")
     return "crc32c is compiled"
+
+
+def _check_codecs() -> str:
+    """The codecs that are read. Raises SettingsError if one is not: whoever writes records chooses, not we."""
+    codecs = installed_codecs()
+    if missing := [name for name, is_installed in codecs.items() if not is_installed]:
+        raise SettingsError(
+            f"the packages for {', '.join(missing)} are missing; install ecg-r1-worker with its dependencies, or each "
+            "record that a producer compressed so is rejected as unreadable"
+        )
+    return f"{', '.join(codecs)} are read"
 
 
 def _create_topics(settings: Settings, partitions: int | None, replicas: int | None) -> str:

@@ -10,8 +10,9 @@ from adapters.inbound import decode, glance
 from adapters.recording.site import SiteDefaults
 from cli.settings import Settings
 from schemas.ecg import Ecg
+from schemas.rejection import Reason, Rejected
 from worker.model.errors import EngineError
-from worker.operations import logs
+from worker.operations import logs, metrics
 
 if TYPE_CHECKING:
     from worker.engine.echo import EchoEngine
@@ -46,7 +47,14 @@ def running_stages(
 
     slots, layout = engine.bundle.manifest.slots, engine.bundle.manifest.layout.layout()
     with closing(PreparationPool(settings.processes, decoder(settings), layout)) as pool:
-        scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.engine.batch_wait_s)
+        scheduler = Scheduler(
+            engine,
+            capacity=2 * slots,
+            max_batch=slots,
+            max_wait_s=settings.engine.batch_wait_s,
+            max_failures=settings.engine.failures,
+            on_failure=_tell_failure,
+        )
         try:
             triage = Triage(glance, settings.all_inbound_topics, settings.all_urgent_units)
             fence = Fence(settings.findings_topic, settings.rejections_topic)
@@ -57,6 +65,14 @@ def running_stages(
             )
         finally:
             _end(scheduler)
+
+
+def _tell_failure(reason: Reason, given_up: bool, error: Exception | None) -> None:
+    """Count it; and since a rejection is told where it is published, log only what would else be known to nobody."""
+    (metrics.ENGINE_FAILURES if given_up else metrics.ENGINE_RETRIES).labels(reason.value).inc()
+    if error is not None and not isinstance(error, Rejected):
+        event = "the engine failed on a question" if given_up else "the engine failed, and tries again with less"
+        logs.get_logger().warning(event, reason=reason.value, exc_info=error)
 
 
 def _end(scheduler: "Scheduler") -> None:

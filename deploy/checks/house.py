@@ -102,7 +102,7 @@ PURPOSE: Final[dict[str, str]] = {
     "worker.waveform": "numbers from the waveform: spectrum, beats, delineation, amplitudes, quality",
     "worker.picture": "the waveform as an image: layout, traces, raster, vector",
     "worker.model": "what a model directory is: manifest, bundle, prompt, vision tower, export",
-    "worker.engine": "how a model is run: slots, cache, grammar, decoder, scheduler",
+    "worker.engine": "how a model is run: slots, cache, grammar, decoder, fence, scheduler",
     "worker.verdict": "screening, claims, grounding, assessment, flag",
     "worker.operations": "health, metrics, logs, watchdog, garbage collection",
     "worker.history": "what the log holds already: results, records by coordinates, intervals",

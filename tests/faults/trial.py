@@ -172,10 +172,12 @@ def trial(
     settings: Mapping[str, object] = SETTINGS,
     module: tuple[str, ...] = ("cli.app",),
     urgent: Load | None = None,
+    topic_configs: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Trial]:
     """Topics and a group that nobody else has, and what runs on them; all of it gone afterwards but the logs.
 
-    With `urgent` there is a second inbound topic, which comes before the first, and a feed of its own.
+    With `urgent` there is a second inbound topic, which comes before the first, and a feed of its own. With
+    `topic_configs` records may be anything, and the feed says on a manifest where each lies.
     """
     run_id = f"{name}-{uuid.uuid4().hex[:8]}"
     inbound, findings, rejections = topics = [f"{run_id}.{what}" for what in ("inbound", "findings", "rejections")]
@@ -192,10 +194,13 @@ def trial(
         "ECG_INBOUND_TOPICS": ",".join(inbounds), "ECG_FINDINGS_TOPIC": findings, "ECG_REJECTIONS_TOPIC": rejections,
     }  # fmt: skip
     with contextlib.ExitStack() as parts:
-        parts.enter_context(_topics(cluster, topics, partitions))
-        witness = Witness(cluster.servers, inbounds, findings, rejections, folder / "verifier.log")
+        parts.enter_context(_topics(cluster, topics, partitions, topic_configs))
+        manifest = f"{run_id}.manifest" if topic_configs else ""
+        if manifest:
+            parts.enter_context(_topics(cluster, [manifest], 1))
+        witness = Witness(cluster.servers, inbounds, findings, rejections, folder / "verifier.log", manifest)
         parts.callback(witness.close)
-        feed = Feed(cluster.servers, inbound, plan.seed, load, fed=plan.amount.records)
+        feed = Feed(cluster.servers, inbound, plan.seed, load, fed=plan.amount.records, manifest=manifest)
         fleet = Fleet(workers, folder, {**settings, **variables}, module)
         parts.callback(fleet.close)
         more = Feed(cluster.servers, inbounds[0], plan.seed, urgent, first_number=URGENT_NUMBERS) if urgent else None
@@ -203,8 +208,10 @@ def trial(
 
 
 @contextlib.contextmanager
-def _topics(cluster: Cluster, topics: list[str], partitions: int) -> Iterator[None]:
+def _topics(
+    cluster: Cluster, topics: list[str], partitions: int, configs: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
     """The topics, for as long as they are needed: they are the size of the run."""
-    cluster.create_topics(topics, partitions)
+    cluster.create_topics(topics, partitions, configs)
     yield
     cluster.delete_topics(topics)

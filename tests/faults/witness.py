@@ -21,7 +21,13 @@ class Witness:
     """A verifier at work."""
 
     def __init__(
-        self, servers: Sequence[str], inbound: Sequence[str], findings: str, rejections: str, log_file: Path
+        self,
+        servers: Sequence[str],
+        inbound: Sequence[str],
+        findings: str,
+        rejections: str,
+        log_file: Path,
+        manifest: str = "",
     ) -> None:
         self.decided = 0
         self.repeated = 0
@@ -34,6 +40,7 @@ class Witness:
             f"--inbound={','.join(inbound)}",
             f"--findings={findings}",
             f"--rejections={rejections}",
+            f"--manifest={manifest}",
         ]
         module = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.faults.verifier"]
         with log_file.open("ab") as sink:

@@ -12,6 +12,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, Self
 
+import cramjam
+import kafka.codec
 from kafka import KafkaProducer
 
 from schemas.ecg import Ecg
@@ -101,8 +103,17 @@ def hostile_records() -> Mapping[str, HostileRecord]:
     )
 
 
+class _Snappy:
+    """What the plain producer wants of a library that we do not have."""
+
+    @staticmethod
+    def compress(data: bytes) -> bytes:
+        return bytes(cramjam.snappy.compress_raw(data))
+
+
 def sender(servers: list[str], codec: str | None) -> Any:
     """A producer that sends each record at once, in a batch of its own, without a look at it."""
+    kafka.codec.snappy = _Snappy
     return KafkaProducer(
         bootstrap_servers=servers, compression_type=codec, acks="all", linger_ms=0, batch_size=0,
         max_request_size=256 * 1024 * 1024, allow_auto_create_topics=False,

@@ -223,6 +223,10 @@ class Session:
 
     def _change_leases(self, work: Work, polled: Polled) -> None:
         log.info("assignment changed", assigned=len(polled.assigned), revoked=len(polled.revoked))
+        for partition in polled.remade:
+            name = f"{partition.topic}/{partition.partition}"
+            log.error("a topic was deleted and made again; it is read from its first record", partition=name)
+            metrics.TOPICS_REMADE.inc()
         for partition in polled.revoked:
             self._leases.pop(partition, None)
         new = {

@@ -41,8 +41,8 @@ class Preparation(Protocol):
 class Asking(Protocol):
     """The engine's queue, as the loop sees it."""
 
-    def put(self, tag: Hashable, question: Question, rank: float) -> bool:
-        """Hand in a question; False if there is no room."""
+    def put(self, tag: Hashable, question: Question, rank: float, *, waited_for: bool) -> bool:
+        """Hand in a question, and whether somebody waits for its answer; False if there is no room."""
         ...
 
     def take(self) -> tuple[Hashable, Answer | Rejected] | None:
@@ -196,7 +196,8 @@ class Dispatcher:
         """Put a prepared ECG's question to the engine; False if the engine has no room."""
         assert tracked.prepared is not None and tracked.prepared.question is not None
         self._tags += 1
-        if not self._stages.engine.put(self._tags, tracked.prepared.question, tracked.rank):
+        question, waited_for = tracked.prepared.question, tracked.urgency.waited_for
+        if not self._stages.engine.put(self._tags, question, tracked.rank, waited_for=waited_for):
             return False
         self._asked[self._tags] = tracked
         return True

@@ -70,7 +70,7 @@ class LastInFirstOut:
         self.answers = answers
         self.held: list[Hashable] = []
 
-    def put(self, tag: Hashable, question: Question, rank: float) -> bool:
+    def put(self, tag: Hashable, question: Question, rank: float, *, waited_for: bool) -> bool:
         if len(self.held) >= self.room:
             return False
         self.held.append(tag)

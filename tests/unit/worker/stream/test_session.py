@@ -292,3 +292,11 @@ def test_what_the_log_no_longer_holds_is_handed_to_the_work_and_read_past() -> N
     session = run(member_with(*script), work)
     assert work.gone == [(TP, range(50))], "of a partition that is not ours nothing is said"
     assert session.leases[TP].next == 51
+
+
+def test_a_topic_that_was_made_again_is_counted_and_read_from_its_first_record() -> None:
+    before = REGISTRY.get_sample_value("ecg_partitions_remade_total") or 0.0
+    remade = Polled(revoked=frozenset({TP}), assigned={TP: None}, remade=frozenset({TP}))
+    session = run(member_with(Polled(assigned={TP: Position(7)}), records(7), remade, records(0)))
+    assert session.leases[TP].next == 1
+    assert (REGISTRY.get_sample_value("ecg_partitions_remade_total") or 0.0) - before == 1

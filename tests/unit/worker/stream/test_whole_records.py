@@ -105,7 +105,7 @@ class MoodyEngine:
         self._tags: list[Hashable] = []
         self._turn = 0
 
-    def put(self, tag: Hashable, question: Question, rank: float) -> bool:
+    def put(self, tag: Hashable, question: Question, rank: float, *, waited_for: bool) -> bool:
         self._tags.append(tag)
         return True
 
