@@ -192,8 +192,8 @@ def _show(written: "AuditReport", found: "Comparisons") -> None:
     output.stdout.print(table)
     changed = written.changed
     output.stdout.print(
-        f"changed: {changed.verdicts} verdicts, {changed.flags} flags; {changed.published} records as they are "
-        f"published, {changed.published_only} of them in neither"
+        f"changed: {changed.verdicts} verdicts, {changed.flags} flags; {changed.published} records in anything, "
+        f"{changed.published_only} of them with the same verdict and flag"
     )
     for line in _remarks(written):
         output.notify(line)
