@@ -26,7 +26,7 @@ from adapters.log import (
 from schemas.codes import Code
 from schemas.finding import RecordRef, Redrive
 from schemas.rejection import Reason, Rejection
-from worker.history.interval import Coordinates
+from worker.history.interval import Coordinates, Interval
 from worker.history.lookup import fetch_records
 from worker.history.results import rejection_in
 from worker.redrive.group_position import Positions
@@ -67,10 +67,10 @@ class RedriveOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RedrivePlan:
-    """What to do with which rejections. `ranges` are of the rejections topic, all of its partitions, and fixed."""
+    """What to do with which rejections. `interval` is of the rejections topic, all of its partitions, and fixed."""
 
     inbound_topics: Collection[str]
-    ranges: Mapping[TopicPartition, range]
+    interval: Interval
     reasons: frozenset[Reason] = frozenset()  # none: whatever the reason
     give_up: bool = False
 
@@ -179,13 +179,13 @@ class Redriver:
     def _choose(self, positions: Positions) -> Iterator[_Candidate]:
         """The open rejections that are selected. All from the position on are read, so that the others stay open."""
         ranges = {
-            partition: range(position.offset if position else 0, self._plan.ranges[partition].stop)
+            partition: range(position.offset if position else 0, self._plan.interval.ranges[partition].stop)
             for partition, position in positions.items()
         }
         for record in self._log.read(ranges):
             self._position.heartbeat()
             partition, offset = record.topic_partition, record.offset
-            if self._ledgers[partition].take(offset) and offset in self._plan.ranges[partition]:
+            if self._ledgers[partition].take(offset) and self._plan.interval.holds(record):
                 rejection = rejection_in(record.value)
                 if not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons):
                     yield _Candidate(partition, offset, rejection)
