@@ -8,7 +8,9 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from adapters.hl7v2.oru.message import Route, build_oru, control_id
-from adapters.mllp.client import MllpClient, RetryPolicy
+from adapters.mllp.client import MllpClient, Waits
+from adapters.mllp.framing import framed
+from schemas.delivery import Unsendable
 from schemas.errors import WorkerError
 from schemas.finding import Finding
 
@@ -35,15 +37,20 @@ class MllpReceiver:
         self._client, self._route = client, route
 
     def deliver(self, finding: Finding) -> None:
-        """Return once the receiver has taken the finding over. Raises schemas.delivery.Undelivered."""
-        self._client.send(build_oru(finding, self._route), control_id(finding.finding_id))
+        """One try; return if the receiver has taken the finding over. Raises Unanswered, Refused or Unsendable."""
+        try:
+            message, name = build_oru(finding, self._route), control_id(finding.finding_id)
+            framed(message)
+        except Exception as error:  # what is in one finding must not stop those behind it
+            raise Unsendable(type(error).__name__) from error
+        self._client.send(message, name)
 
     def close(self) -> None:
         """End the connection, and a delivery that is under way."""
         self._client.close()
 
 
-def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | None = None) -> MllpReceiver:
+def open_receiver(url: str, route: Route, waits: Waits, tls: TlsFiles | None = None) -> MllpReceiver:
     """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
 
     Raises ReceiverError.
@@ -65,7 +72,7 @@ def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | No
     if parts.scheme == "mllp" and tls is not None:
         raise ReceiverError("TLS files are given, but the receiver's URL is mllp://; write mllps://, or unset them")
     context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
-    return MllpReceiver(MllpClient(host, port, retry, context), route)
+    return MllpReceiver(MllpClient(host, port, waits, context), route)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

@@ -1,0 +1,29 @@
+"""Where findings go, and what may come of handing one over."""
+
+from typing import Protocol
+
+from schemas.delivery import Refused, Unanswered, Unsendable
+from schemas.finding import Finding
+
+Outcome = Unanswered | Refused | Unsendable | None
+"""Of one try; None: the receiver has taken the finding over."""
+
+
+class Receiver(Protocol):
+    """Where findings go."""
+
+    def deliver(self, finding: Finding) -> None:
+        """One try, in bounded time; return if the receiver has taken the finding over.
+
+        Raises Unanswered, Refused or Unsendable.
+        """
+        ...
+
+
+def offer(receiver: Receiver, finding: Finding) -> Outcome:
+    """Try once to hand a finding over."""
+    try:
+        receiver.deliver(finding)
+    except (Unanswered, Refused, Unsendable) as outcome:
+        return outcome
+    return None
