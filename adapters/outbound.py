@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 
 from adapters.hl7v2.oru.message import Event, Route, build_oru, control_id
 from adapters.loopback import is_loopback
-from adapters.mllp.client import MllpClient, RetryPolicy
+from adapters.mllp.client import MllpClient, Waits
+from adapters.mllp.framing import framed
+from schemas.delivery import Unsendable
 from schemas.errors import WorkerError
 from schemas.finding import Finding
 
@@ -36,12 +38,17 @@ class MllpReceiver:
         self._client, self._route = client, route
 
     def deliver(self, finding: Finding, late_h: int | None = None) -> None:
-        """Return once the receiver has taken the finding over. Raises schemas.delivery.Undelivered.
+        """One try; return if the receiver has taken the finding over. Raises Unanswered, Refused or Unsendable.
 
         With `late_h`, whole hours since the recording, it is sent as a review.
         """
         event: Event = "alert" if late_h is None else "review"
-        self._client.send(build_oru(finding, self._route, late_h), control_id(finding.finding_id, event))
+        try:
+            message, name = build_oru(finding, self._route, late_h), control_id(finding.finding_id, event)
+            framed(message)
+        except Exception as error:  # what is in one finding must not stop those behind it
+            raise Unsendable(type(error).__name__) from error
+        self._client.send(message, name)
 
     def close(self) -> None:
         """End the connection, and a delivery that is under way."""
@@ -49,7 +56,7 @@ class MllpReceiver:
 
 
 def open_receiver(
-    url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | None = None, *, allow_plaintext: bool = False
+    url: str, route: Route, waits: Waits, tls: TlsFiles | None = None, *, allow_plaintext: bool = False
 ) -> MllpReceiver:
     """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
 
@@ -77,7 +84,7 @@ def open_receiver(
             "ECG_DELIVER_ALLOW_PLAINTEXT=1 if nobody else can reach that network"
         )
     context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
-    return MllpReceiver(MllpClient(host, port, retry, context), route)
+    return MllpReceiver(MllpClient(host, port, waits, context), route)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

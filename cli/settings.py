@@ -18,12 +18,13 @@ from pydantic_core import ErrorDetails
 from adapters.hl7v2.oru.message import Route
 from adapters.kafka.options import KafkaOptions
 from adapters.log import LogError
-from adapters.mllp.client import RetryPolicy
+from adapters.mllp.client import Waits
 from adapters.outbound import TlsFiles
 from cli.catalog import SETTINGS, Setting
 from cli.sources import Stated, stated_values, unknown_names, unknown_variables
 from schemas.errors import WorkerError
 from worker.delivery.lifetime import Lifetimes
+from worker.delivery.retry import RetryPolicy
 from worker.operations import logs
 from worker.stream.limits import Limits
 
@@ -86,6 +87,7 @@ class DeliverSettings:
     allow_plaintext: bool = False
     lifetimes: Lifetimes = field(default_factory=Lifetimes)
     route: Route = field(default_factory=Route)
+    waits: Waits = field(default_factory=Waits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     tls: TlsFiles = field(default_factory=TlsFiles)
 

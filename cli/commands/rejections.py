@@ -16,7 +16,8 @@ from schemas.rejection import Reason, Rejection
 
 if TYPE_CHECKING:
     from worker.history.interval import Interval
-    from worker.redrive.redriver import GroupPosition, RedriveOutcome
+    from worker.redrive.redriver import RedriveOutcome
+    from worker.stream.group_position import GroupPosition
 
 Reasons = Annotated[
     list[str] | None,
@@ -127,7 +128,7 @@ def redrive(
 
 def _position(log: Log, settings: Settings, parts: ExitStack, *, dry_run: bool) -> "GroupPosition":
     """The position in the group that remembers what was redriven."""
-    from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
+    from worker.stream.group_position import ExclusiveMember, ReadOnlyPosition
 
     group, topic = f"{settings.group}-redrive", settings.rejections_topic
     if dry_run:

@@ -2,7 +2,7 @@
 
 Alive depends on this process only: the loop turns, and the engine is not stuck in one piece of work. Never on the log:
 a broker that is away is no reason to restart a worker with a warm model. Ready means: model warm, partitions assigned,
-not draining. Started means: the model is loaded and passed its self-test.
+not draining, and nothing in trouble. Started means: the model is loaded and passed its self-test.
 """
 
 import json

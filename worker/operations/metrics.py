@@ -44,3 +44,5 @@ AGE_SECONDS: Final = Histogram(
 )
 
 DELIVERIES: Final = Counter("ecg_deliveries_total", "Flagged findings settled, by outcome.", ["outcome"])
+RECEIVER_AWAY: Final = Gauge("ecg_receiver_away_seconds", "How long the receiver has been away; 0 if it is there.")
+OLDEST_ALERT: Final = Gauge("ecg_oldest_alert_seconds", "Age of the oldest finding that waits to be delivered.")

@@ -8,16 +8,15 @@ rejected again cannot go round in circles while nobody looks.
 
 import hashlib
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from adapters.log import (
     MAX_VALUE_BYTES,
     Log,
     LogError,
     Message,
-    Position,
     PublishFailed,
     Record,
     TopicPartition,
@@ -29,8 +28,8 @@ from schemas.rejection import Reason, Rejection
 from worker.history.interval import Coordinates, Interval
 from worker.history.lookup import fetch_records
 from worker.history.results import rejection_in
-from worker.redrive.group_position import Positions
 from worker.redrive_headers import next_redrive, redriven_message
+from worker.stream.group_position import GroupPosition, Positions
 from worker.stream.ledger import PartitionLedger
 from worker.stream.session import PUBLISH_ATTEMPTS
 
@@ -73,22 +72,6 @@ class RedrivePlan:
     interval: Interval
     reasons: frozenset[Reason] = frozenset()  # none: whatever the reason
     give_up: bool = False
-
-
-class GroupPosition(Protocol):
-    """A position in the group: `worker.redrive.group_position` has one that moves it and one that does not."""
-
-    def positions(self) -> Positions:
-        """Where the group stands, now or again after PublishFailed."""
-        ...
-
-    def heartbeat(self) -> None:
-        """Called all the while. Raises PublishFailed if the positions count no more."""
-        ...
-
-    def commit(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
-        """Write and move, both or neither. Raises PublishFailed or Fenced."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from adapters.mllp.framing import FramingError
 from adapters.outbound import ReceiverError
 from cli import failure
 from cli.settings import Settings, SettingsError
-from schemas.delivery import Undelivered
+from schemas.delivery import Refused
 from schemas.errors import WorkerError
 from schemas.rejection import Rejected
 from worker.model.errors import BundleError, EngineError
@@ -118,7 +118,7 @@ def test_no_library_may_speak_to_the_network_by_itself(monkeypatch: pytest.Monke
 
 
 def test_what_ends_a_record_is_no_error_for_people() -> None:
-    assert not any(issubclass(kind, WorkerError) for kind in (Rejected, Undelivered, FramingError))
+    assert not any(issubclass(kind, WorkerError) for kind in (Rejected, Refused, FramingError))
 
 
 def test_training_s_errors_are_for_people() -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from adapters.hl7v2.oru.message import Route
 from adapters.kafka.options import KafkaOptions
-from adapters.mllp.client import RetryPolicy
+from adapters.mllp.client import Waits
 from adapters.outbound import TlsFiles
 from cli.catalog import SETTINGS, in_words
 from cli.settings import EngineSettings, Settings, SettingsError, default, purpose, stated_settings
+from worker.delivery.retry import RetryPolicy
 from worker.stream.limits import Limits
 
 ROOT = Path(__file__).parents[3]
@@ -51,15 +52,16 @@ def test_without_a_word_every_group_is_the_rooms_own_default() -> None:
     settings = Settings.load()
     assert (settings.kafka, settings.stream, settings.engine) == (KafkaOptions(), Limits(), EngineSettings())
     assert settings.deliver.route == Route()
-    assert (settings.deliver.retry, settings.deliver.tls) == (RetryPolicy(), TlsFiles())
+    assert (settings.deliver.retry, settings.deliver.waits) == (RetryPolicy(), Waits())
+    assert settings.deliver.tls == TlsFiles()
     assert settings == Settings()
     assert settings.shown() == {name: default(setting) for name, setting in SETTINGS.items()}
 
 
 def test_every_field_has_a_name_outside_or_is_the_rooms_own_matter() -> None:
     inside = {
-        *(("kafka", "timeouts"), ("stream", "transaction_records"), ("deliver", "retry", "connect_s")),
-        *(("deliver", "retry", "backoff_s"), ("deliver", "retry", "longest_backoff_s")),
+        *(("kafka", "timeouts"), ("stream", "transaction_records"), ("deliver", "waits", "connect_s")),
+        ("deliver", "retry", "backoff_s"),
     }
     paths = {setting.path for setting in SETTINGS.values()}
     assert len(paths) == len(SETTINGS)
