@@ -92,6 +92,7 @@ _WEEK_S: Final = 7 * 24 * 3600.0  # longer than anybody waits; the clocks of all
 
 _ONE: Final[Any] = Field(ge=1, le=_MOST)
 _CORES: Final[Any] = Field(ge=1, le=256)
+_DAYS: Final[Any] = Field(ge=1, le=36_525)  # a century
 _NOT_NEGATIVE: Final[Any] = Field(ge=0, le=_WEEK_S)
 _POSITIVE: Final[Any] = Field(gt=0, le=_WEEK_S)
 
@@ -107,6 +108,8 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("findings_topic", "findings go here"),
         Setting("rejections_topic", "what cannot be read goes here, with a code"),
         Setting("audit_topic", "`replay` writes here"),
+        Setting("audit_keep_days", "how long a past result can be asked for: `check` wants every topic to keep its "
+                "records for so many days, and `check --create-topics` makes them so", bounds=_DAYS),
     ),
     "Site": (
         Setting("site_zone", "time zone of local times in messages", check=_time_zone),

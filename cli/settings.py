@@ -100,6 +100,8 @@ class Settings:
     findings_topic: str = "ecg.findings"
     rejections_topic: str = "ecg.rejections"
     audit_topic: str = "ecg.audit"
+    # Six years, as 45 CFR 164.316(b)(2)(i) asks of what documents actions on patients' data; the leap days are in it.
+    audit_keep_days: int = 2192
 
     site_zone: str = "UTC"
     site_charset: str | None = None
