@@ -14,6 +14,7 @@ from pydantic import Field
 
 from adapters.log import LogError
 from adapters.open_log import check_url
+from adapters.outbound import ReceiverError, check_receiver
 
 PREFIX: Final = "ECG_"
 
@@ -29,7 +30,7 @@ class Setting:
     bounds       of a number, in pydantic's terms
     check        returns the value, or raises ValueError with what it is not
     default      the default in words where it depends on the machine
-    url          may hold a password that somebody wrote where none belongs: shown without it
+    url          may hold a password that somebody wrote where none belongs: never repeated if it is wrong
     """
 
     name: str
@@ -60,7 +61,21 @@ def _log_url(url: str) -> str:
         check_url(url)
     except LogError as error:
         raise ValueError(str(error)) from None
-    return url
+    return _in_small_letters(url)
+
+
+def _receiver_url(url: str) -> str:
+    try:
+        check_receiver(url)
+    except ReceiverError as error:
+        raise ValueError(str(error)) from None
+    return _in_small_letters(url)
+
+
+def _in_small_letters(url: str) -> str:
+    """A URL that was checked, with the scheme as everything else here writes it, and without spaces around it."""
+    scheme, separator, rest = url.strip().partition(":")
+    return scheme.lower() + separator + rest
 
 
 def _time_zone(name: str) -> str:
@@ -152,7 +167,7 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
     ),
     "Delivery": (
         Setting("deliver_to", "where flagged findings go: mllp://HOST:PORT or mllps://HOST:PORT", flag="--to",
-                url=True),
+                url=True, check=_receiver_url),
         Setting("deliver_group", "consumer group of `deliver`", flag="--group"),
         Setting("delivery_rejections_topic", "what a receiver did not take over goes here", "deliver.rejections_topic"),
         Setting("deliver_sending_facility", "MSH-4", "deliver.route.sending_facility"),

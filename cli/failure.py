@@ -124,7 +124,7 @@ def _end(program: str, sentence: str, code: int) -> NoReturn:
 
 
 def _one_line(sentence: str) -> str:
-    return output.printable(" ".join(sentence.split()))
+    return output.printable(output.without_passwords(" ".join(sentence.split())))
 
 
 def leave_for_kubernetes(sentence: str) -> None:

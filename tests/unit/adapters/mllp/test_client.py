@@ -323,6 +323,7 @@ def test_a_receiver_with_an_unknown_certificate_gets_nothing(certificate: TlsFil
         ("http://host:1", "neither mllp:// nor mllps://"),
         ("mllp://h:1/x", "more than a host and a port"),
         ("mllp://u:hunter2@h:1", "more than a host and a port"),
+        ("mllp://hunter2%40h:1", "its host could be no name"),
     ],
 )
 def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) -> None:
