@@ -1,11 +1,12 @@
 """From a URL to a receiver of findings. The one place that names every outbound form."""
 
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from adapters.hl7v2.oru.message import Event, Route, build_oru, control_id
 from adapters.loopback import is_loopback
@@ -55,13 +56,8 @@ class MllpReceiver:
         self._client.close()
 
 
-def open_receiver(
-    url: str, route: Route, waits: Waits, tls: TlsFiles | None = None, *, allow_plaintext: bool = False
-) -> MllpReceiver:
-    """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
-
-    Raises ReceiverError.
-    """
+def check_receiver(url: str) -> SplitResult:
+    """The parts of a receiver's URL. Raises ReceiverError, with what is wrong and the forms; it is not repeated."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -76,6 +72,20 @@ def open_receiver(
         raise ReceiverError(f"its {'port' if host else 'host'} is missing; {_FORM}")
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ReceiverError(f"it holds more than a host and a port; {_FORM}")
+    if not re.fullmatch(r"[\w.:-]+", host):  # no escapes in it: %40 is an @, and what is before that a password
+        raise ReceiverError(f"its host could be no name in the DNS; {_FORM}")
+    return parts
+
+
+def open_receiver(
+    url: str, route: Route, waits: Waits, tls: TlsFiles | None = None, *, allow_plaintext: bool = False
+) -> MllpReceiver:
+    """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
+
+    Raises ReceiverError.
+    """
+    parts = check_receiver(url)
+    host = str(parts.hostname)
     if parts.scheme == "mllp" and tls is not None:
         raise ReceiverError("TLS files are given, but the receiver's URL is mllp://; write mllps://, or unset them")
     if parts.scheme == "mllp" and not (allow_plaintext or is_loopback(host)):
@@ -84,7 +94,7 @@ def open_receiver(
             "ECG_DELIVER_ALLOW_PLAINTEXT=1 if nobody else can reach that network"
         )
     context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
-    return MllpReceiver(MllpClient(host, port, waits, context), route)
+    return MllpReceiver(MllpClient(host, parts.port or 0, waits, context), route)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from adapters.log import LogError
 from adapters.open_log import check_url
+from adapters.outbound import ReceiverError, check_receiver
 
 PREFIX: Final = "ECG_"
 
@@ -29,7 +30,7 @@ class Setting:
     bounds       of a number, in pydantic's terms
     check        returns the value, or raises ValueError with what it is not
     default      the default in words where it depends on the machine
-    url          may hold a password that somebody wrote where none belongs: shown without it
+    url          may hold a password that somebody wrote where none belongs: never repeated if it is wrong
     """
 
     name: str
@@ -60,7 +61,21 @@ def _log_url(url: str) -> str:
         check_url(url)
     except LogError as error:
         raise ValueError(str(error)) from None
-    return url
+    return _in_small_letters(url)
+
+
+def _receiver_url(url: str) -> str:
+    try:
+        check_receiver(url)
+    except ReceiverError as error:
+        raise ValueError(str(error)) from None
+    return _in_small_letters(url)
+
+
+def _in_small_letters(url: str) -> str:
+    """A URL that was checked, with the scheme as everything else here writes it, and without spaces around it."""
+    scheme, separator, rest = url.strip().partition(":")
+    return scheme.lower() + separator + rest
 
 
 def _time_zone(name: str) -> str:
@@ -92,6 +107,7 @@ _WEEK_S: Final = 7 * 24 * 3600.0  # longer than anybody waits; the clocks of all
 
 _ONE: Final[Any] = Field(ge=1, le=_MOST)
 _CORES: Final[Any] = Field(ge=1, le=256)
+_DAYS: Final[Any] = Field(ge=1, le=36_525)  # a century
 _NOT_NEGATIVE: Final[Any] = Field(ge=0, le=_WEEK_S)
 _POSITIVE: Final[Any] = Field(gt=0, le=_WEEK_S)
 
@@ -109,6 +125,8 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("findings_topic", "findings go here"),
         Setting("rejections_topic", "what cannot be read goes here, with a code"),
         Setting("audit_topic", "`replay` writes here"),
+        Setting("audit_keep_days", "how long a past result can be asked for: `check` wants every topic to keep its "
+                "records for so many days, and `check --create-topics` makes them so", bounds=_DAYS),
     ),
     "Site": (
         Setting("site_zone", "time zone of local times in messages", check=_time_zone),
@@ -159,7 +177,7 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
     ),
     "Delivery": (
         Setting("deliver_to", "where flagged findings go: mllp://HOST:PORT or mllps://HOST:PORT", flag="--to",
-                url=True),
+                url=True, check=_receiver_url),
         Setting("deliver_group", "consumer group of `deliver`", flag="--group"),
         Setting("delivery_rejections_topic", "what a receiver did not take over goes here", "deliver.rejections_topic"),
         Setting("deliver_allow_plaintext", "mllp:// to another machine, without TLS"),

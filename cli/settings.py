@@ -5,12 +5,13 @@ its defaults are that room's. Names outside and what each setting is for: `cli.c
 """
 
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -27,6 +28,9 @@ from worker.delivery.lifetime import Lifetimes
 from worker.delivery.retry import RetryPolicy
 from worker.operations import logs
 from worker.stream.limits import Limits
+
+# `Path` makes one slash of two.
+_LIKE_A_URL: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class SettingsError(WorkerError):
@@ -107,6 +111,8 @@ class Settings:
     findings_topic: str = "ecg.findings"
     rejections_topic: str = "ecg.rejections"
     audit_topic: str = "ecg.audit"
+    # Six years, as 45 CFR 164.316(b)(2)(i) asks of what documents actions on patients' data; the leap days are in it.
+    audit_keep_days: int = 2192
 
     site_zone: str = "UTC"
     site_charset: str | None = None
@@ -157,11 +163,11 @@ class Settings:
         return _listed(self.urgent_units)
 
     def value(self, setting: Setting) -> Any:
-        """What a setting is, for display: a path as text, and no password that somebody wrote into a URL."""
+        """What a setting is, for display: a path as text."""
         held: Any = self
         for name in setting.path:
             held = getattr(held, name)
-        return _shown(setting, held)
+        return _shown(held)
 
     def shown(self) -> dict[str, Any]:
         """All of them for display, by name. Secrets are in files of their own; only the files' names stand here."""
@@ -199,7 +205,7 @@ def default(setting: Setting) -> Any:
     owner, name = _owner(setting)
     (stated,) = (item for item in fields(owner) if item.name == name)
     held = stated.default if stated.default_factory is MISSING else stated.default_factory()
-    return _shown(setting, held)
+    return _shown(held)
 
 
 def purpose(setting: Setting) -> str:
@@ -250,6 +256,8 @@ def _valid(setting: Setting, stated: Any) -> Any:
         value = TypeAdapter[Any](kind).validate_python(stated)
         if isinstance(value, str | Path) and not _is_text(str(value)):
             raise ValueError("holds bytes that are no text")
+        if isinstance(stated, str | Path) and not setting.url and _LIKE_A_URL.search(str(stated)):
+            raise ValueError("is a URL, and none belongs there")
         if isinstance(stated, bool) and not isinstance(value, bool):
             raise ValueError("is no number")
         return setting.check(value) if setting.check else value
@@ -259,6 +267,7 @@ def _valid(setting: Setting, stated: Any) -> Any:
         wrong = str(error)
     # What was put in a wrong place here could be a password.
     kept = setting.url or setting.path[0] == "kafka" or isinstance(stated, dict | list) or len(str(stated)) > 80
+    kept = kept or _LIKE_A_URL.search(str(stated)) is not None
     raise ValueError(wrong if kept else f"{stated!r} {wrong}") from None
 
 
@@ -287,10 +296,5 @@ def _wrong(error: ErrorDetails) -> str:
     return "is no text"
 
 
-def _shown(setting: Setting, value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if setting.url and isinstance(value, str) and not value.startswith("sqlite:///"):
-        before, at, after = value.rpartition("@")
-        return f"{before.partition('//')[0]}//***@{after}" if at else value
-    return value
+def _shown(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

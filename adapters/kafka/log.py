@@ -23,13 +23,15 @@ from kafka.errors import (
 
 from adapters.deadline import Deadline, call_with_deadline
 from adapters.kafka.batches import Missing
-from adapters.kafka.client import Rights, connect, connect_first, request, translate_errors
+from adapters.kafka.client import Rights, connect, connect_first, in_words, request, translate_errors
 from adapters.kafka.member import KafkaMember
-from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
+from adapters.kafka.options import KafkaOptions
 from adapters.kafka.places import NO_PLACE, committed_position, to_kafka
 from adapters.kafka.producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
 from adapters.kafka.reading import consumer_settings, read_safely
+from adapters.kafka.topic_configs import wanted_config
 from adapters.log import (
+    NO_TOPICS,
     CreatedTopic,
     LogError,
     LogUnavailable,
@@ -60,13 +62,18 @@ class KafkaLog:
         with translate_errors("connecting"):
             self._admin = connect_first(KafkaAdminClient, self._settings())
 
-    def create_topics(self, partitions: Mapping[str, int], replicas: int | None = None) -> tuple[CreatedTopic, ...]:
-        """Create the topics that do not exist yet, open to records as large as this log takes."""
+    def create_topics(
+        self, partitions: Mapping[str, int], replicas: int | None = None, keep_days: Mapping[str, float] = NO_TOPICS
+    ) -> tuple[CreatedTopic, ...]:
+        """Create the topics that do not exist yet, open to records as large as this log takes.
+
+        Those of `keep_days` keep every record for so long, whatever the cluster's defaults are.
+        """
         wanted = {
             topic: {
                 "num_partitions": count,
                 "replication_factor": -1 if replicas is None else replicas,  # -1: the cluster's own default
-                "configs": {"max.message.bytes": str(MAX_RECORD_BYTES)},  # Kafka's default is 1 MiB
+                "configs": wanted_config(keep_days.get(topic), replicas),
             }
             for topic, count in partitions.items()
             if not self._partition_count(topic)
@@ -81,7 +88,7 @@ class KafkaLog:
                 if error is TopicAuthorizationFailedError:
                     raise error()
                 if error not in (NoError, TopicAlreadyExistsError):
-                    raise LogError(f"creating topic {topic['name']}: {error.__name__}")
+                    raise LogError(f"creating topic {topic['name']}: {in_words(error)}")
             request(deadline, lambda: self._admin.wait_for_topics(list(wanted)))
         made = [topic for topic in answer["topics"] if for_code(topic["error_code"]) is NoError]
         return tuple(_created(topic, partitions[topic["name"]], replicas) for topic in made)

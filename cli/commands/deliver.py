@@ -54,7 +54,7 @@ def _receiver(settings: Settings) -> MllpReceiver:
     try:
         return open_receiver(deliver.to, deliver.route, deliver.waits, files, allow_plaintext=deliver.allow_plaintext)
     except ReceiverError as error:
-        raise SettingsError(f"deliver_to: {error}") from None
+        raise SettingsError(str(error)) from None  # of TLS files, and names them: the URL was looked at before
 
 
 def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit_s: float | None) -> None:

@@ -22,17 +22,19 @@ pytestmark = pytest.mark.timeout(300)
 SOON_S = 20.0
 
 
-def test_check_says_once_and_soon_that_a_log_is_out_of_reach() -> None:
+def test_check_says_once_and_soon_that_a_log_is_out_of_reach(tmp_path: Path) -> None:
+    left = tmp_path / "termination-log"
     url = f"kafka://127.0.0.1:{free_ports(1)[0]}"
     began = time.monotonic()
-    done = run("check", "--log", url, ECG_ENGINE="echo")
+    done = run("check", "--log", url, ECG_ENGINE="echo", ECG_TERMINATION_LOG=left)
     assert time.monotonic() - began < SOON_S
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if not line.startswith("ok ")]
     assert said == [
         f"FAIL  log: {url}: connection refused; is a broker listening there? Check ECG_LOG",
-        "skip  rights, transactions: the log cannot be reached",
+        "skip  retention, rights, transactions: the log cannot be reached",
     ]
+    assert left.read_text() == said[0].removeprefix("FAIL  ")
 
 
 def test_a_service_without_its_log_says_so_last_in_its_log_and_to_kubernetes(tmp_path: Path) -> None:

@@ -313,6 +313,7 @@ def test_a_finding_that_makes_no_message_is_told_apart_and_nothing_is_sent(monke
         ("http://host:1", "neither mllp:// nor mllps://"),
         ("mllp://h:1/x", "more than a host and a port"),
         ("mllp://u:hunter2@h:1", "more than a host and a port"),
+        ("mllp://hunter2%40h:1", "its host could be no name"),
     ],
 )
 def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) -> None:
