@@ -26,12 +26,13 @@ from schemas.finding import (
     utc_from_ms,
 )
 from schemas.rejection import Reason, Rejected, Rejection, Stage
+from worker.backfill_header import is_backfill
 from worker.engine.question import Answer
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
 from worker.picture.raster import Picture, image_digest, render_image
 from worker.prepared import PreparedEcg
-from worker.provenance import VERSION, ModelIdentity, ecg_digest, finding_id
+from worker.provenance import VERSION, ModelIdentity, ecg_digest, finding_id, recording_digest
 from worker.redrive_headers import read_redrive
 from worker.verdict.assessment import assess
 from worker.verdict.flag import decide
@@ -77,7 +78,9 @@ def conclude(prepared: PreparedEcg, answer: Answer | None, model_identity: Model
         patient=prepared.patient,
         encounter=prepared.encounter,
         ecg=prepared.ecg,
+        recording=prepared.recording_digest,
         ordered=prepared.priority,
+        backfill=prepared.source.backfill,
     )
     return Finding(
         finding_id=finding_id(prepared.ecg_digest, model_identity.model.digest),
@@ -99,6 +102,7 @@ def _assemble(record: Record, ecg: Ecg, measured: Measured, screening: Screening
     return PreparedEcg(
         source=_source(record, ecg),
         ecg_digest=ecg_digest(ecg),
+        recording_digest=recording_digest(ecg),
         patient=PatientRef(id=ecg.patient.id, assigner=ecg.patient.assigner),
         encounter=ecg.order.encounter,
         order=OrderRef(placer=ecg.order.placer, filler=ecg.order.filler),
@@ -150,6 +154,7 @@ def _source(record: Record, ecg: Ecg | None) -> Source:
         message_id=ecg.message_id if ecg else None,
         sha256=hashlib.sha256(record.value).hexdigest(),
         redrive=read_redrive(record),
+        backfill=is_backfill(record),
     )
 
 

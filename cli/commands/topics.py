@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from adapters.log import Log, LogError, Message, Record, TopicPartition, check_messages
+from adapters.log import Headers, Log, LogError, Message, Record, TopicPartition, check_messages
 from cli import options, output
 from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
+from worker.backfill_header import MARK
 
 # A submission is acknowledged in steps of this many files, so that a large folder neither fills memory nor crawls.
 _FILES_AT_ONCE = 50
@@ -23,6 +24,9 @@ _FOLLOW_EVERY_S = 0.5
 def submit(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True, readable=True)],
     log: options.LogUrl = None,
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="old ECGs, to be filed: they come last and alert nobody")
+    ] = False,
     config: options.Config = None,
 ) -> None:
     """Put files on the inbound topic, each as one record; of a folder the ECG files in it, in the order of names.
@@ -33,12 +37,13 @@ def submit(
     """
     settings = Settings.load(log=log, config=config)
     files, reading = chosen(paths), Reading()
+    headers = (MARK,) if backfill else ()
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.inbound_topic)
         steps = range(0, len(files), _FILES_AT_ONCE)
         for start in output.track(steps, "submitting"):
-            batch = list(_that_fit(reading, settings.inbound_topic, files[start : start + _FILES_AT_ONCE]))
-            written = opened.append([Message(settings.inbound_topic, None, payload) for _, payload in batch])
+            batch = list(_that_fit(reading, settings.inbound_topic, files[start : start + _FILES_AT_ONCE], headers))
+            written = opened.append([message for _, message in batch])
             for (file, _), (partition, offset) in zip(batch, written, strict=True):
                 name = typed(Path(file.name))
                 where = {"file": name, "topic": partition.topic, "partition": partition.partition, "offset": offset}
@@ -46,16 +51,17 @@ def submit(
     raise typer.Exit(int(reading.failed))
 
 
-def _that_fit(reading: Reading, topic: str, files: Sequence[Path]) -> Iterator[tuple[Path, bytes]]:
-    """The files that the log takes. One that is too large is named, and the others go on."""
+def _that_fit(reading: Reading, topic: str, files: Sequence[Path], headers: Headers) -> Iterator[tuple[Path, Message]]:
+    """The files that the log takes, as messages. One that is too large is named, and the others go on."""
     for file, payload in reading.payloads(files):
+        message = Message(topic, None, payload, headers)
         try:
-            check_messages([Message(topic, None, payload)])
+            check_messages([message])
         except LogError as error:
             output.notify(f"{typed(file)}: left out: {error}")
             reading.failed = True
         else:
-            yield file, payload
+            yield file, message
 
 
 def read(

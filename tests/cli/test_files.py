@@ -125,6 +125,15 @@ def test_submit_takes_of_a_folder_its_ecgs_and_of_named_files_all(folder: Path, 
     assert "left out 5 files" in done.stderr
 
 
+def test_submit_marks_a_backfill_in_a_header_and_nothing_else(tmp_path: Path) -> None:
+    log = {"ECG_LOG": f"sqlite://{tmp_path}/log.db"}
+    assert run("submit", "--backfill", real_file(), **log).returncode == 0
+    assert run("submit", real_file(), **log).returncode == 0
+    records = lines(run("read", "ecg.inbound", "--envelope", **log))
+    assert sorted(str(record["headers"]) for record in records) == ["{'ecg-backfill': '1'}", "{}"]
+    assert len({record["value_base64"] for record in records}) == 1
+
+
 @pytest.mark.parametrize(("name", "start"), [("e.png", b"\x89PNG"), ("e.svg", b"<"), ("e.pdf", b"%PDF-")])
 def test_render_writes_what_the_name_asks_for(tmp_path: Path, name: str, start: bytes) -> None:
     out = tmp_path / name
