@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from adapters.hl7v2.oru.message import Route, build_oru, control_id
+from adapters.hl7v2.oru.message import Route, build_oru, control_id, event_of
+from adapters.loopback import is_loopback
 from adapters.mllp.client import MllpClient, RetryPolicy
 from schemas.errors import WorkerError
 from schemas.finding import Finding
@@ -34,19 +35,25 @@ class MllpReceiver:
     def __init__(self, client: MllpClient, route: Route) -> None:
         self._client, self._route = client, route
 
-    def deliver(self, finding: Finding) -> None:
-        """Return once the receiver has taken the finding over. Raises schemas.delivery.Undelivered."""
-        self._client.send(build_oru(finding, self._route), control_id(finding.finding_id))
+    def deliver(self, finding: Finding, late_h: int | None = None) -> None:
+        """Return once the receiver has taken the finding over. Raises schemas.delivery.Undelivered.
+
+        With `late_h`, the age of its ECG in whole hours, it goes as a review, not as an alert.
+        """
+        name = control_id(finding.finding_id, event_of(late_h))
+        self._client.send(build_oru(finding, self._route, late_h), name)
 
     def close(self) -> None:
         """End the connection, and a delivery that is under way."""
         self._client.close()
 
 
-def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | None = None) -> MllpReceiver:
+def open_receiver(
+    url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | None = None, *, allow_plaintext: bool = False
+) -> MllpReceiver:
     """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
 
-    Raises ReceiverError.
+    Without TLS nothing leaves this machine, unless `allow_plaintext`. Raises ReceiverError.
     """
     try:
         parts = urlsplit(url)
@@ -64,6 +71,11 @@ def open_receiver(url: str, route: Route, retry: RetryPolicy, tls: TlsFiles | No
         raise ReceiverError(f"it holds more than a host and a port; {_FORM}")
     if parts.scheme == "mllp" and tls is not None:
         raise ReceiverError("TLS files are given, but the receiver's URL is mllp://; write mllps://, or unset them")
+    if parts.scheme == "mllp" and not allow_plaintext and not is_loopback(host):
+        raise ReceiverError(
+            "refusing to send findings to another machine by mllp://, unencrypted: use mllps://, or set "
+            "ECG_DELIVER_ALLOW_PLAINTEXT=1 if nobody else can reach that network"
+        )
     context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
     return MllpReceiver(MllpClient(host, port, retry, context), route)
 

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from adapters.log import LogError
 from adapters.open_log import check_url
+from schemas.finding import ALERT_LIFETIME_H
 
 PREFIX: Final = "ECG_"
 
@@ -90,6 +91,8 @@ def _digest(text: str) -> str:
 _MOST: Final = 2**31 - 1
 _WEEK_S: Final = 7 * 24 * 3600.0  # longer than anybody waits; the clocks of all libraries take it
 
+_CENTURY_H: Final = 100 * 365 * 24.0
+
 _ONE: Final[Any] = Field(ge=1, le=_MOST)
 _CORES: Final[Any] = Field(ge=1, le=256)
 _NOT_NEGATIVE: Final[Any] = Field(ge=0, le=_WEEK_S)
@@ -148,8 +151,8 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("log_level", "what `run` and `deliver` log"),
     ),
     "Delivery": (
-        Setting("deliver_to", "where flagged findings go: mllp://HOST:PORT or mllps://HOST:PORT", flag="--to",
-                url=True),
+        Setting("deliver_to", "where flagged findings go: mllps://HOST:PORT, or mllp://HOST:PORT without TLS",
+                flag="--to", url=True),
         Setting("deliver_group", "consumer group of `deliver`", flag="--group"),
         Setting("delivery_rejections_topic", "what a receiver did not take over goes here", "deliver.rejections_topic"),
         Setting("deliver_sending_facility", "MSH-4", "deliver.route.sending_facility"),
@@ -163,6 +166,11 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("deliver_ca_file", "whom mllps:// trusts; not set: whom this machine trusts", "deliver.tls.ca"),
         Setting("deliver_certificate_file", "who we are if the receiver asks", "deliver.tls.certificate"),
         Setting("deliver_key_file", "the certificate's key", "deliver.tls.key"),
+        Setting("deliver_allow_plaintext", "send to other machines without TLS"),
+        Setting("alert_lifetime_h", "age of an ECG up to which it is sent as an alert, then as a review",
+                "deliver.lifetimes.alert_h", bounds=Field(gt=0, le=ALERT_LIFETIME_H)),
+        Setting("review_lifetime_h", "age up to which it is sent as a review, then not at all",
+                "deliver.lifetimes.review_h", bounds=Field(gt=0, le=_CENTURY_H)),
     ),
     "Kafka": (
         Setting("kafka_security_protocol", "how brokers are reached"),

@@ -23,6 +23,7 @@ from adapters.outbound import TlsFiles
 from cli.catalog import SETTINGS, Setting
 from cli.sources import Stated, stated_values, unknown_names, unknown_variables
 from schemas.errors import WorkerError
+from worker.delivery.lifetime import Lifetimes
 from worker.operations import logs
 from worker.stream.limits import Limits
 
@@ -84,6 +85,8 @@ class DeliverSettings:
     route: Route = field(default_factory=Route)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     tls: TlsFiles = field(default_factory=TlsFiles)
+    allow_plaintext: bool = False
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ class DeliveryReason(Code):
         "receiver.unreachable",
         "No connection could be made within the time limit; nothing was sent.",
     )
+    ALERT_EXPIRED = (
+        "alert.expired",
+        "The ECG was older than `review_lifetime_h` when it could be sent: nobody was told by this way.",
+    )
     FINDING_UNREADABLE = "finding.unreadable", "The record is no finding of a version that this program reads."
 
 

@@ -17,7 +17,7 @@ from worker.stream.stop import Stop
 
 To = Annotated[
     str | None,
-    typer.Option("--to", metavar="URL", help="mllp://HOST:PORT, or mllps://HOST:PORT for TLS (ECG_DELIVER_TO)"),
+    typer.Option("--to", metavar="URL", help="mllps://HOST:PORT, or mllp://HOST:PORT without TLS (ECG_DELIVER_TO)"),
 ]
 Group = Annotated[
     str | None,
@@ -35,9 +35,10 @@ def deliver(
     """Send flagged findings to an EHR as HL7 v2.5.1 ORU^R01 over MLLP, until told to stop.
 
     SIGTERM and SIGINT finish what is in hand, then exit 0. What the receiver does not take over becomes a delivery
-    rejection. One group for each receiver: every group gets every flagged finding.
+    rejection. An ECG older than a day goes out as a review, one older than a week not at all. One group for each
+    receiver: every group gets every flagged finding.
 
-    Example: ecg-worker deliver --to mllp://engine.hospital.example:2575 --log kafka://broker:9092
+    Example: ecg-worker deliver --to mllps://engine.hospital.example:2575 --log kafka://broker:9092
     """
     settings = Settings.load(deliver_to=to, log=log, deliver_group=group, config=config)
     logs.configure(settings.log_level)
@@ -51,7 +52,7 @@ def _receiver(settings: Settings) -> MllpReceiver:
         raise SettingsError("no receiver: give --to URL or set ECG_DELIVER_TO")
     files = deliver.tls if deliver.tls != TlsFiles() else None
     try:
-        return open_receiver(deliver.to, deliver.route, deliver.retry, files)
+        return open_receiver(deliver.to, deliver.route, deliver.retry, files, allow_plaintext=deliver.allow_plaintext)
     except ReceiverError as error:
         raise SettingsError(f"deliver_to: {error}") from None
 
@@ -69,7 +70,7 @@ def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit
         member = service.join(opened, group, settings.findings_topic, settings, stop, parts)
         parts.callback(_close, receiver, stop)  # before the member, which ends a delivery that is still under way
         session = service.open_session(member, settings, stop, parts, server=server)
-        Deliverer(session, receiver, group, topic).run(stop, idle_exit_s)
+        Deliverer(session, receiver, group, topic, settings.deliver.lifetimes).run(stop, idle_exit_s)
         logs.get_logger().info("stopped", count=session.progress.committed)
 
 

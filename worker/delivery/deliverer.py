@@ -6,6 +6,7 @@ the same id. It is a `Work` of a session, so that polling goes on while a receiv
 """
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
@@ -16,6 +17,7 @@ from adapters.deadline import run_in_thread
 from adapters.log import Message, Position, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Finding, RecordRef
+from worker.delivery.lifetime import Handlings, Lifetimes
 from worker.history.interval import Coordinates
 from worker.history.results import finding_in
 from worker.operations import metrics
@@ -35,8 +37,11 @@ _MAX_WAITING: Final = 200
 class Receiver(Protocol):
     """Where findings go."""
 
-    def deliver(self, finding: Finding) -> None:
-        """Return once the receiver has taken the finding over. Raises Undelivered, in bounded time."""
+    def deliver(self, finding: Finding, late_h: int | None) -> None:
+        """Return once the receiver has taken the finding over. Raises Undelivered, in bounded time.
+
+        `late_h` is None for an alert; for a review it is the age of the ECG in whole hours.
+        """
         ...
 
 
@@ -68,12 +73,17 @@ class Deliverer:
         receiver: Receiver,
         group: str,
         rejections_topic: str,
+        lifetimes: Lifetimes = Lifetimes(),  # noqa: B008 - a frozen value
+        *,
+        wall_clock: Callable[[], float] = time.time,
         in_background: Callable[[str, Callable[[], Undelivered | None]], Future[Undelivered | None]] = run_in_thread,
     ) -> None:
+        """`wall_clock` tells the time of day in seconds since 1970."""
         self._session = session
         self._receiver = receiver
         self._group = group
         self._rejections_topic = rejections_topic
+        self._handlings = Handlings(lifetimes, wall_clock)
         self._in_background = in_background
         self._waiting: deque[PendingAlert] = deque()
         # What became of a record whose position is not committed yet: after a failed transaction it is read again, but
@@ -123,6 +133,7 @@ class Deliverer:
         """What was settled in a partition that others have now is theirs to find out."""
         lost = frozenset(lost)
         self._settled = {at: outcome for at, outcome in self._settled.items() if at.partition not in lost}
+        self._handlings.forget_partitions(lost)
 
     def drop_stale(self) -> None:
         """Findings that are read again, here or elsewhere."""
@@ -141,8 +152,15 @@ class Deliverer:
         finding = batch[-1].alert
         if finding is None or batch[-1].coordinates in self._settled:
             self._ready = batch
-        else:
-            self._delivering = batch, self._in_background("deliver", lambda: self._deliver(finding))
+            return
+        at = batch[-1].coordinates
+        chosen = self._handlings.decide(at, finding)
+        if chosen.kind == "expired":
+            self._not_delivered(batch[-1], Undelivered(DeliveryReason.ALERT_EXPIRED, 0))
+            self._ready = batch
+            return
+        self._handlings.sent(at)  # the receiver makes all of its tries with these words
+        self._delivering = batch, self._in_background("deliver", lambda: self._deliver(finding, chosen.late_h))
 
     def next_batch(self, *, at_once: bool) -> Batch | None:
         """What was settled since the last one."""
@@ -166,7 +184,8 @@ class Deliverer:
         for pending in batch:
             if pending.coordinates in self._settled:
                 rejection = self._settled.pop(pending.coordinates)
-                metrics.DELIVERIES.labels(outcome="delivered" if rejection is None else rejection.reason).inc()
+                delivered = self._handlings.settled(pending.coordinates)
+                metrics.DELIVERIES.labels(outcome=delivered if rejection is None else rejection.reason).inc()
 
     def not_committed(self) -> None:
         """Its records are read again; what became of them stays remembered."""
@@ -187,9 +206,9 @@ class Deliverer:
             batch.append(self._waiting.popleft())
         return batch
 
-    def _deliver(self, finding: Finding) -> Undelivered | None:
+    def _deliver(self, finding: Finding, late_h: int | None) -> Undelivered | None:
         try:
-            self._receiver.deliver(finding)
+            self._receiver.deliver(finding, late_h)
         except Undelivered as failure:
             return failure
         return None
@@ -200,14 +219,19 @@ class Deliverer:
         batch, future = self._delivering
         self._delivering = None
         failure, last = future.result(), batch[-1]
-        if last.record.topic_partition in self._session.leases:
-            self._settled[last.coordinates] = None if failure is None else self._reject(last, failure)
-        where = {"partition": last.record.partition, "offset": last.record.offset}
         if failure is None:
-            log.info("delivered", **where)
+            if last.record.topic_partition in self._session.leases:
+                self._settled[last.coordinates] = None
+            log.info("delivered", partition=last.record.partition, offset=last.record.offset)
         else:
-            log.error("not delivered", reason=failure.reason, attempt=failure.attempts, **where)
+            self._not_delivered(last, failure)
         self._ready = batch
+
+    def _not_delivered(self, pending: PendingAlert, failure: Undelivered) -> None:
+        if pending.record.topic_partition in self._session.leases:
+            self._settled[pending.coordinates] = self._reject(pending, failure)
+        where = {"partition": pending.record.partition, "offset": pending.record.offset}
+        log.error("not delivered", reason=failure.reason, attempt=failure.attempts, **where)
 
     def _reject(self, pending: PendingAlert, failure: Undelivered) -> DeliveryRejection:
         record = pending.record

@@ -14,6 +14,7 @@ from adapters.mllp.client import RetryPolicy
 from adapters.outbound import TlsFiles
 from cli.catalog import SETTINGS, in_words
 from cli.settings import EngineSettings, Settings, SettingsError, default, purpose, stated_settings
+from worker.delivery.lifetime import Lifetimes
 from worker.stream.limits import Limits
 
 ROOT = Path(__file__).parents[3]
@@ -83,6 +84,8 @@ def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypa
         "model_digest": "0" * 64,
         "site_zone": "Europe/Berlin",
         "site_charset": "latin-1",
+        "deliver_allow_plaintext": "true",
+        "review_lifetime_h": "200",
     }
     choices = purpose(setting).partition("; one of ")[2].split(", ")
     usual = default(setting)
@@ -224,6 +227,27 @@ def test_settings_that_contradict_each_other_are_named(monkeypatch: pytest.Monke
     monkeypatch.setenv("ECG_KAFKA_USERNAME", "ecg-worker")
     (said,) = problems()
     assert said.startswith("ECG_KAFKA_SASL_MECHANISM, ECG_KAFKA_USERNAME: PLAINTEXT uses no SASL mechanism")
+
+
+def test_lifetimes_are_those_of_an_alert_and_not_less_of_its_review(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().deliver.lifetimes == Lifetimes(alert_h=24, review_h=168)
+    monkeypatch.setenv("ECG_ALERT_LIFETIME_H", "24.1")
+    assert problems() == ["ECG_ALERT_LIFETIME_H: '24.1' is more than 24"]
+    monkeypatch.setenv("ECG_ALERT_LIFETIME_H", "12")
+    monkeypatch.setenv("ECG_REVIEW_LIFETIME_H", "11")
+    (said,) = problems()
+    assert said.startswith(
+        "ECG_ALERT_LIFETIME_H, ECG_REVIEW_LIFETIME_H: review_lifetime_h is less than alert_lifetime_h"
+    )
+    monkeypatch.setenv("ECG_REVIEW_LIFETIME_H", "12")
+    assert Settings.load().deliver.lifetimes == Lifetimes(alert_h=12, review_h=12)
+
+
+def test_plain_text_to_the_ehr_is_allowed_by_a_switch_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECG_ALLOW_PLAINTEXT", "1")
+    assert not Settings.load().deliver.allow_plaintext
+    monkeypatch.setenv("ECG_DELIVER_ALLOW_PLAINTEXT", "1")
+    assert Settings.load().deliver.allow_plaintext
 
 
 def test_the_echo_engine_takes_no_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -332,6 +332,19 @@ def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) 
     assert "hunter2" not in str(refused.value)
 
 
+@pytest.mark.parametrize("host", ["engine.hospital.example", "10.0.0.1", "[2001:db8::1]", "localhost.example"])
+def test_plain_text_leaves_this_machine_only_where_a_site_says_so(host: str) -> None:
+    with pytest.raises(ReceiverError, match="use mllps://, or set ECG_DELIVER_ALLOW_PLAINTEXT=1 if nobody else"):
+        receiver_at(f"mllp://{host}:2575")
+    open_receiver(f"mllp://{host}:2575", Route(), QUICK, allow_plaintext=True)
+    receiver_at(f"mllps://{host}:2575")
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1", "[::1]"])
+def test_plain_text_to_this_machine_is_free(host: str) -> None:
+    receiver_at(f"mllp://{host}:2575")
+
+
 def test_tls_files_are_not_ignored(certificate: TlsFiles, tmp_path: Path) -> None:
     with pytest.raises(ReceiverError, match="write mllps://, or unset them"):
         receiver_at("mllp://host:1", certificate)

@@ -15,7 +15,7 @@ from adapters.log import Log, LogUnavailable, Member, Message, Polled, Position,
 from adapters.open_log import open_log
 from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
 from schemas.finding import Finding
-from tests.support.flagged import finding_id, flagged, message, unflagged
+from tests.support.flagged import RECORDED_S, finding_id, flagged, message, unflagged
 from tests.support.scripted import Clock, ScriptedMember, at_once, idle
 from worker.delivery.deliverer import Deliverer
 from worker.provenance import VERSION
@@ -29,6 +29,11 @@ REJECTED = Undelivered(DeliveryReason.RECEIVER_REJECTED, 1, "AR", "202")
 NO_ACK = Undelivered(DeliveryReason.RECEIVER_NO_ACK, 5)
 
 
+def soon() -> float:
+    """A minute after the ECGs were recorded."""
+    return RECORDED_S + 60.0
+
+
 class Receiver:
     """Takes findings over, or does what the test says before."""
 
@@ -36,7 +41,7 @@ class Receiver:
         self._before = before
         self.ids: list[str] = []
 
-    def deliver(self, finding: Finding) -> None:
+    def deliver(self, finding: Finding, late_h: int | None) -> None:
         self._before(finding)
         self.ids.append(finding.finding_id)
 
@@ -100,7 +105,7 @@ def joined(log: Log, name: str = "deliver-0") -> Iterator[Watched]:
 
 
 def deliverer(member: Member, receiver: Receiver) -> Deliverer:
-    return Deliverer(Session(member, StallDetector(300)), receiver, GROUP, REJECTIONS)
+    return Deliverer(Session(member, StallDetector(300)), receiver, GROUP, REJECTIONS, wall_clock=soon)
 
 
 def deliver(log: Log, receiver: Receiver, prepare: Callable[[Watched], None] = lambda _: None) -> None:
@@ -350,7 +355,7 @@ def test_stopping_leaves_a_delivery_that_takes_too_long_uncommitted(log: Log) ->
 
     with joined(log) as member:
         session = Session(member, StallDetector(300))
-        Deliverer(session, Receiver(stall), GROUP, REJECTIONS).run(stop)
+        Deliverer(session, Receiver(stall), GROUP, REJECTIONS, wall_clock=soon).run(stop)
     released.set()
     assert session.progress.draining
     assert position(log) is None
@@ -376,6 +381,7 @@ def test_a_delivery_that_waits_for_its_receiver_is_no_stall() -> None:
     )
     member.script.extend([*idle(5), stop.set])
     session = Session(member, StallDetector(60, clock), clock=clock, in_background=at_once)
-    Deliverer(session, Receiver(), GROUP, REJECTIONS, in_background=lambda name, call: answer).run(stop)
+    later = Deliverer(session, Receiver(), GROUP, REJECTIONS, wall_clock=soon, in_background=lambda name, call: answer)
+    later.run(stop)
     assert clock.now > 1000 + 800, "thirteen minutes on"
     assert member.published[-1][1] == {TP: Position(1)}
