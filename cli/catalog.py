@@ -107,6 +107,10 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("findings_topic", "findings go here"),
         Setting("rejections_topic", "what cannot be read goes here, with a code"),
         Setting("audit_topic", "`replay` writes here"),
+        Setting("log_keep_days", "an embedded log lets go of what every group has read after so many days; not set: "
+                "never", flag="--keep-days", bounds=Field(ge=1, le=36_525)),
+        Setting("log_keep_bytes", "bytes that the file of an embedded log stays below: the oldest records go first; "
+                "not set: it grows", flag="--keep-bytes", bounds=Field(ge=100_000_000)),
     ),
     "Site": (
         Setting("site_zone", "time zone of local times in messages", check=_time_zone),

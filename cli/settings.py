@@ -100,6 +100,9 @@ class Settings:
     findings_topic: str = "ecg.findings"
     rejections_topic: str = "ecg.rejections"
     audit_topic: str = "ecg.audit"
+    # Everything is kept until somebody says otherwise: to grow is seen, and what was deleted nobody gets back.
+    log_keep_days: int | None = None
+    log_keep_bytes: int | None = None
 
     site_zone: str = "UTC"
     site_charset: str | None = None

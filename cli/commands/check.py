@@ -4,12 +4,15 @@ import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from adapters.kafka.member import transactional_id
 from adapters.log import Log, LogError
+from adapters.open_log import embedded_file
+from adapters.sqlite.damage import check_fully
 from cli import options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import (
@@ -87,6 +90,8 @@ def _report_on_log(settings: Settings, creating: Callable[[], str] | None) -> bo
             "rights": functools.partial(_check_rights, settings),
             "transactions": functools.partial(_check_transactions, settings),
         }
+        if (file := embedded_file(settings.log)) is not None:
+            checks["file"] = functools.partial(_check_file, file)
         passed = [_report(name, examine) for name, examine in checks.items()]
         return all(passed)
 
@@ -109,6 +114,11 @@ def _create_topics(settings: Settings, partitions: int | None, replicas: int | N
 def _check_log(log: Log, settings: Settings) -> str:
     require_topics(log, *service_topics(settings))
     return ", ".join(f"{topic} {_extent(log, topic)}" for topic in service_topics(settings))
+
+
+def _check_file(file: Path) -> str:
+    check_fully(file)
+    return f"{file.stat().st_size} bytes, every page as it was written"
 
 
 def _check_rights(settings: Settings) -> str:

@@ -26,3 +26,6 @@ AGE_SECONDS: Final = Histogram(
 )
 
 DELIVERIES: Final = Counter("ecg_deliveries_total", "Flagged findings settled, by outcome.", ["outcome"])
+PRUNED: Final = Counter(
+    "ecg_log_pruned_records_total", "Records that the embedded log no longer had to keep, by topic.", ["topic"]
+)
