@@ -79,7 +79,8 @@ def _check(connection: sqlite3.Connection, pragma: str) -> None:
         found = connection.execute(pragma).fetchone()
     if found != ("ok",):
         # Numbers of pages and cells, and names of tables: nothing that a record holds.
-        raise LogDamaged("the file is damaged", flaw=" ".join(str(found and found[0]).split()))
+        flaw = " ".join(str(found and found[0]).split()).removeprefix("*** in database main *** ")
+        raise LogDamaged("the file is damaged", flaw=flaw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,8 @@ from adapters.sqlite.database import connect, publishing, transaction, translate
 from adapters.sqlite.retention import OnPruned, Retention, prune_step
 
 RENEW_S: Final = 3.0  # how often a lease is renewed: several times in its length, for each renewal is a write to disk
-PRUNE_S: Final = 3.0  # how often a member looks for what need not be kept; while there is more, at every poll
+PRUNE_S: Final = 0.5  # how often a member looks for what need not be kept; while there is more, at every poll
+PRUNE_AT_ONCE_S: Final = 0.1  # how long a poll may be held up by that
 PAUSE_S: Final = 0.01  # between two looks at the file while nothing comes
 POLL_BYTES: Final = 64 * 1024 * 1024  # what one poll brings at most, but for a single larger record
 
@@ -129,17 +130,21 @@ class SqliteMember:
         self._renewed_s = self._clock()
 
     def _prune(self) -> None:
-        """Take out what need not be kept, one short step at a poll, until nothing is left to do for a while."""
+        """Take out what need not be kept, for a moment at each poll, until nothing is left to do for a while."""
         now_s = self._clock()
         if self._prune_at_s - PRUNE_S <= now_s < self._prune_at_s or self._prune_at_s == math.inf:
             return
-        try:
-            cuts = prune_step(self._polling, self._retention, self._now_ms())
-        except LogUnavailable:
-            cuts = ()  # the file is busy, or the disk full: whoever has something to write finds that out
-        self._prune_at_s = now_s if cuts else now_s + PRUNE_S
-        if cuts:
+        end = time.monotonic() + PRUNE_AT_ONCE_S
+        while time.monotonic() < end:
+            try:
+                cuts = prune_step(self._polling, self._retention, self._now_ms())
+            except LogUnavailable:
+                cuts = ()  # the file is busy, or the disk full: whoever has something to write finds that out
+            if not cuts:
+                self._prune_at_s = now_s + PRUNE_S
+                return
             self._on_pruned(cuts)
+        self._prune_at_s = now_s
 
     def _take_changes(self) -> Polled | None:
         """What has come and gone since the last poll, with the positions to begin from; None if nothing has."""

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import sqlite3
 import stat
 import threading
@@ -172,6 +173,22 @@ def test_a_file_that_lost_its_end_is_recognised_and_read_up_to_there(path: Path,
     assert 20 <= len(offsets["inbound"]) < 40
     assert offsets["inbound"] == list(range(len(offsets["inbound"])))
     assert {topic.topic: topic.missing for topic in said.topics}["inbound"] == 60 - len(offsets["inbound"])
+
+
+def test_what_was_written_last_is_saved_too(path: Path, tmp_path: Path) -> None:
+    """After kill -9 it lies in the write-ahead log alone."""
+    copy = tmp_path / "killed" / "log.db"
+    copy.parent.mkdir()
+    with closing(SqliteLog(path)) as log:
+        log.append([Message("inbound", b"k", b"last")])
+        for end in ("", "-wal"):
+            shutil.copy(f"{path}{end}", f"{copy}{end}")
+    overwrite(copy, pages_of(path, "records", "overflow")[-1])
+    assert Path(f"{copy}-wal").stat().st_size > 0
+    _, offsets = saved(copy, tmp_path / "new.db")
+    assert (len(offsets["inbound"]), offsets["inbound"][-1]) == (60, 60)
+    with pytest.raises(LogDamaged, match=r"is damaged \(.* page .*\); 120 records can be read"):
+        SqliteLog(copy)
 
 
 def test_a_file_without_a_first_page_is_no_log_any_more(path: Path, tmp_path: Path) -> None:
