@@ -57,15 +57,15 @@ def _run(path: Path, count: int, size_bytes: int, kept: Retention) -> None:
         log.create_topics({"inbound": 3, "findings": 3})
         print(machine("pydantic") + f", SQLite {sqlite3.sqlite_version}")
         print(f"\n{count} records of {size_bytes} bytes, a log bounded at {kept.keep_bytes} bytes\n")
-        print(
-            "| records | a second | processor ms a record | publish median ms | 99th percentile | file MB | WAL MB |\n|---|---|---|---|---|---|"
-        )
+        print("| records | a second | processor ms a record | publish median ms | 99th percentile | file MB | WAL MB |")
+        print("|---|---|---|---|---|---|---|")
         for done, tenth in _tenths(log, path, count, size_bytes):
             waits = sorted(tenth.publish_ms)
             cpu_ms = (time.process_time() - tenth.began_cpu_s) * 1000
             rate = tenth.records / (time.monotonic() - tenth.began_s)
             print(
-                f"| to {done} | {rate:.0f} | {cpu_ms / tenth.records:.2f} | {median(waits):.1f} | {waits[len(waits) * 99 // 100]:.1f}"
+                f"| to {done} | {rate:.0f} | {cpu_ms / tenth.records:.2f}"
+                f" | {median(waits):.1f} | {waits[len(waits) * 99 // 100]:.1f}"
                 f" | {tenth.largest_bytes / 1e6:.0f} | {tenth.largest_wal_bytes / 1e6:.0f} |",
                 flush=True,
             )
