@@ -148,6 +148,13 @@ def test_damage_is_seen_at_start_and_told_with_what_can_be_saved(
         assert lost == 0
 
 
+def test_a_start_that_fails_does_not_look_for_long(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(damage, "SURVEY_S", 0.0)
+    overwrite(path, pages_of(path, "records", "leaf")[0])
+    with pytest.raises(LogDamaged, match=r"at least 0 records can be read \(none\), and 1 positions"):
+        SqliteLog(path)
+
+
 def test_a_group_is_told_what_a_salvage_could_not_save(path: Path, tmp_path: Path) -> None:
     overwrite(path, pages_of(path, "records", "overflow")[-1])
     _, offsets = saved(path, tmp_path / "new.db")
