@@ -6,7 +6,20 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2
 import typer
 
 from cli import failure, options
-from cli.commands import check, deliver, demo, export_vision, files, rejections, replay, run, settings, simulate, topics
+from cli.commands import (
+    check,
+    deliver,
+    demo,
+    export_vision,
+    files,
+    log,
+    rejections,
+    replay,
+    run,
+    settings,
+    simulate,
+    topics,
+)
 
 app = typer.Typer(
     name="ecg-worker",
@@ -33,6 +46,7 @@ app.command()(topics.read)
 app.command()(failure.service(deliver.deliver))
 app.command()(replay.replay)
 app.add_typer(rejections.app, name="rejections")
+app.add_typer(log.app, name="log")
 app.command()(check.check)
 app.command()(settings.settings)
 app.command()(export_vision.export_vision)

@@ -130,6 +130,10 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("audit_topic", "`replay` writes here"),
         Setting("audit_keep_days", "how long a past result can be asked for: `check` wants every topic to keep its "
                 "records for so many days, and `check --create-topics` makes them so", bounds=_DAYS),
+        Setting("log_keep_days", "an embedded log lets go of what every group has read after so many days; not set: "
+                "never", flag="--keep-days", bounds=Field(ge=1, le=36_525)),
+        Setting("log_keep_bytes", "bytes that the file of an embedded log stays below: the oldest records go first; "
+                "not set: it grows", flag="--keep-bytes", bounds=Field(ge=100_000_000)),
     ),
     "Site": (
         Setting("site_zone", "time zone of local times in messages", check=_time_zone),
