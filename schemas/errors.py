@@ -6,6 +6,7 @@
       SettingsError          flags, environment, file
       BundleError            a model directory
       EngineError            running it
+      PreparationFailed      the processes that prepare records
       Stalled                the watch on progress
       DataError, RunError, CalibrationError     training
 

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from adapters.log import Record
 from schemas.ecg import Ecg
+from schemas.errors import WorkerError
 from schemas.rejection import Reason, Rejected, Rejection
 from worker.operations import metrics
 from worker.operations.gc_policy import Collector
@@ -38,14 +39,23 @@ SUBMITTED_PER_PROCESS: Final = 8
 # Of what one process may allocate: many times what the largest record takes, and less than what a node ends it for.
 MEMORY_LIMIT_BYTES: Final = 4 * 1024**3
 
+NO_PROCESS: Final = (
+    "no process that prepares records stays alive; what ended it stands in the lines above, or the machine has no "
+    "memory for it: give it more, or set fewer ECG_PROCESSES"
+)
+
 log = get_logger()
 _collector: Final = Collector()  # of a process of the pool
 
 Prepared = PreparedEcg | Rejection
 
 
+class PreparationFailed(WorkerError):
+    """Nothing can be prepared, whatever the record."""
+
+
 class PreparationPool:
-    """Runs `prepare` in processes. Only if no process can be had at all does a result raise BrokenProcessPool."""
+    """Runs `prepare` in processes. Only if no process can be had at all does a result raise PreparationFailed."""
 
     def __init__(
         self, processes: int, decode: Callable[[bytes], Ecg], layout: Layout, time_limit_s: float = TIME_LIMIT_S
@@ -112,8 +122,8 @@ class PreparationPool:
             try:
                 pool.submit(os.getpid).result()
                 self._pool_for_one = pool
-            except BrokenProcessPool as error:  # the machine's fault, not the record's
-                outcome.set_exception(error)
+            except BrokenProcessPool:  # the machine's fault, not the record's
+                outcome.set_exception(PreparationFailed(NO_PROCESS))
                 continue
             try:
                 outcome.set_result(self._run(pool, record).result())

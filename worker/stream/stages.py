@@ -7,11 +7,12 @@ comes in waits for that little and no more.
 import functools
 from collections import deque
 from collections.abc import Callable, Hashable
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
 from adapters.log import Record
+from schemas.errors import WorkerError
 from schemas.finding import Finding
 from schemas.rejection import Reason, Rejected, Rejection
 from worker.engine.question import Answer, Question
@@ -174,7 +175,7 @@ class Dispatcher:
     def _end_preparation(self, tracked: TrackedRecord, future: Future[PreparedEcg | Rejection]) -> None:
         try:
             prepared = future.result()
-        except BrokenExecutor:  # not the record's fault, or nobody can tell
+        except WorkerError:  # not the record's fault
             raise
         except Exception as error:  # noqa: BLE001 - one record must not stop the worker
             self._reject(tracked, Rejected(Reason.INTERNAL, type(error).__name__, "assemble"))

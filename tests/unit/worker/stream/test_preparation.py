@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from worker.operations.gc_policy import COLLECT_EVERY
 from worker.picture.layout import make_layout
 from worker.prepared import PreparedEcg
 from worker.stream import preparation
-from worker.stream.preparation import PreparationPool
+from worker.stream.preparation import PreparationFailed, PreparationPool
 
 WHOLE = results.prepared(record(b"x"))
 
@@ -119,7 +118,7 @@ def test_memory_is_refused_before_the_machine_has_none(pool: PreparationPool) ->
 
 def test_a_machine_that_gives_no_process_is_not_taken_for_a_bad_record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "_set_up_process", os.abort)
-    with closing(PreparationPool(1, behave, make_layout())) as broken, pytest.raises(BrokenProcessPool):
+    with closing(PreparationPool(1, behave, make_layout())) as broken, pytest.raises(PreparationFailed, match="fewer"):
         broken.submit(record(b"ok")).result(60)
 
 
@@ -127,7 +126,7 @@ PARENT = """
 import sys, time
 from tests.support.preparing import behave, record
 from worker.picture.layout import make_layout
-from worker.stream.preparation import PreparationPool
+from worker.stream.preparation import PreparationFailed, PreparationPool
 if __name__ == "__main__":
     pool = PreparationPool(1, behave, make_layout())
     pool.submit(record(b"fail")).result(60)
@@ -154,7 +153,7 @@ def test_no_process_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
 CLOSES_ON_A_SUSPECT = """
 from tests.support.preparing import behave, record
 from worker.picture.layout import make_layout
-from worker.stream.preparation import PreparationPool
+from worker.stream.preparation import PreparationFailed, PreparationPool
 import time
 if __name__ == "__main__":
     pool = PreparationPool(1, behave, make_layout(), time_limit_s=100)
@@ -180,7 +179,7 @@ import sys
 from concurrent.futures import wait, FIRST_COMPLETED
 from tests.support.preparing import behave, record
 from worker.picture.layout import make_layout
-from worker.stream.preparation import PreparationPool
+from worker.stream.preparation import PreparationFailed, PreparationPool
 if __name__ == "__main__":
     for _ in range(4):
         pool = PreparationPool(1, behave, make_layout())

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import pytest
@@ -22,6 +21,7 @@ from worker.stream.envelope import coordinates_digest
 from worker.stream.fence import Fence
 from worker.stream.ledger import MAX_SPAN, PartitionLedger
 from worker.stream.limits import Limits
+from worker.stream.preparation import PreparationFailed
 from worker.stream.runner import Runner
 from worker.stream.session import Session
 from worker.stream.stages import Preparation, Stages
@@ -456,10 +456,10 @@ def test_a_pool_that_is_broken_ends_the_loop() -> None:
     class Broken(InstantPreparation):
         def submit(self, record: Record) -> Future[PreparedEcg | Rejection]:
             future: Future[PreparedEcg | Rejection] = Future()
-            future.set_exception(BrokenProcessPool("a process died"))
+            future.set_exception(PreparationFailed("no process stays alive"))
             return future
 
-    with pytest.raises(BrokenProcessPool):
+    with pytest.raises(PreparationFailed):
         run(member_with(ASSIGNED, Polled(records(1))), preparation=Broken())
 
 
