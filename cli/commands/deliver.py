@@ -43,10 +43,10 @@ def deliver(
     settings = Settings.load(deliver_to=to, log=log, deliver_group=group, config=config)
     logs.configure(settings.log_level)
     # Crash-only: whatever comes out of here ends the process, which says so; the committed positions are right.
-    _serve(settings, _receiver(settings), Ending(settings.drain_s), idle_exit)
+    _serve(settings, _receiver(settings, "--to" if to else "deliver_to"), Ending(settings.drain_s), idle_exit)
 
 
-def _receiver(settings: Settings) -> MllpReceiver:
+def _receiver(settings: Settings, source: str) -> MllpReceiver:
     deliver = settings.deliver
     if deliver.to is None:
         raise SettingsError("no receiver: give --to URL or set ECG_DELIVER_TO")
@@ -54,7 +54,7 @@ def _receiver(settings: Settings) -> MllpReceiver:
     try:
         return open_receiver(deliver.to, deliver.route, deliver.waits, files, allow_plaintext=deliver.allow_plaintext)
     except ReceiverError as error:
-        raise SettingsError(str(error)) from None  # of TLS files, and names them: the URL was looked at before
+        raise SettingsError(f"{source}: {error}") from None
 
 
 def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit_s: float | None) -> None:
