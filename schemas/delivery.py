@@ -1,10 +1,10 @@
 """The delivery rejection, version 1: why a flagged finding did not reach its receiver.
 
-It points at the finding's record and never repeats its content: no patient data and no reasoning. `Undelivered` is how
-an outbound adapter says so.
+It points at the finding's record and never repeats its content: no patient data and no reasoning. `Unanswered`,
+`Refused` and `Unsendable` are how an outbound adapter says what came of one try.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -27,33 +27,66 @@ class DeliveryReason(Code):
     )
     RECEIVER_NO_ACK = (
         "receiver.no_ack",
-        "The message was sent and never acknowledged; the receiver may have it nevertheless.",
+        "The message was sent and never acknowledged, while the receiver answered another one; it may have this one "
+        "nevertheless.",
     )
     RECEIVER_UNREACHABLE = (
         "receiver.unreachable",
-        "No connection could be made within the time limit; nothing was sent.",
+        "No connection could be made within the time limit; nothing was sent. Written by earlier versions only: a "
+        "receiver that is away is waited for now. `deliveries redrive` sends these.",
     )
-    FINDING_UNREADABLE = "finding.unreadable", "The record is no finding of a version that this program reads."
+    FINDING_UNREADABLE = (
+        "finding.unreadable",
+        "The record is no finding: the log cannot give it, it is something else, or it breaks its version's schema.",
+    )
+    FINDING_UNSENDABLE = "finding.unsendable", "No message can be made of the finding. Please report it."
+    FINDINGS_GONE = (
+        "findings.gone",
+        "The log no longer holds these offsets of the findings topic; `deliver` had not read them.",
+    )
+    ALERT_EXPIRED = "alert.expired", "The recording is older than `review_lifetime_h`: nothing was sent."
 
 
-class Undelivered(Exception):
-    """A finding could not be delivered, and trying again now would not help. Holds codes only, no text of anybody's."""
+FINAL_ACK_CODES: Final = ("AR", "CR")
+"""After these the same message is not sent again."""
 
-    def __init__(
-        self, reason: DeliveryReason, attempts: int, ack_code: AckCode | None = None, error_code: str | None = None
-    ) -> None:
-        super().__init__(reason, attempts, ack_code, error_code)
-        self.reason = reason
-        self.attempts = attempts
-        self.ack_code: AckCode | None = ack_code
+
+class Unanswered(Exception):
+    """A receiver that could not be reached, or that did not answer: it says nothing of the finding.
+
+    `sent` is whether the receiver may have the message nevertheless; `cause` is the name of a type of error.
+    """
+
+    def __init__(self, *, sent: bool, cause: str) -> None:
+        super().__init__(sent, cause)
+        self.sent = sent
+        self.cause = cause
+
+
+class Refused(Exception):
+    """The receiver answered, and did not take the finding over. Holds codes only, no text of anybody's."""
+
+    def __init__(self, ack_code: AckCode, error_code: str | None = None) -> None:
+        super().__init__(ack_code, error_code)
+        self.ack_code: AckCode = ack_code
         self.error_code = error_code
+
+    @property
+    def final(self) -> bool:
+        """Whether to send it again would be of no use."""
+        return self.ack_code in FINAL_ACK_CODES
+
+
+class Unsendable(Exception):
+    """No message can be made of the finding."""
 
 
 class DeliveryRejection(Contract):
     """What is published for a finding that could not be delivered, in the transaction that moves past it.
 
     `attempts` counts how often the message was sent (with 0 it cannot have reached the receiver). `group` is the
-    consumer group that delivers, so that two receivers' failures are told apart.
+    consumer group that delivers, so that two receivers' failures are told apart. `last_offset` is there with
+    `findings.gone` only: of what the log no longer holds, `finding` names the first offset and this the last.
     """
 
     schema_: Literal["ecg-delivery-rejection/1"] = Field("ecg-delivery-rejection/1", alias="schema")
@@ -65,6 +98,7 @@ class DeliveryRejection(Contract):
     error_code: ErrorCode | None
     group: str
     worker_version: str
+    last_offset: int | None = Field(None, exclude_if=lambda offset: offset is None)
 
     def to_json(self) -> bytes:
         """The delivery rejection as it travels: UTF-8 JSON with fields in the order of the contract."""

@@ -6,11 +6,11 @@
       SettingsError          flags, environment, file
       BundleError            a model directory
       EngineError            running it
-      TooManyRejections      the breaker
       Stalled                the watch on progress
       DataError, RunError, CalibrationError     training
 
-`Rejected`, `Undelivered` and `FramingError` are not among them: they end a record, not a process.
+`Rejected`, `Unanswered`, `Refused`, `Unsendable` and `FramingError` are not among them: they end a record, not a
+process.
 """
 
 from typing import ClassVar

@@ -5,13 +5,17 @@ A finding holds no name, address or birth date, and nothing that depends on when
 same bytes and the same model bundle always give the same finding.
 """
 
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Verdict = Literal["ischemic", "non_ischemic", "no_t_wave_inversion", "indeterminate"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+# An ECG alert that nobody saw within a day is chart review. `flag.expires_at` is this long after the recording; whoever
+# sends findings on may call one late sooner, never later.
+ALERT_LIFETIME_H: Final = 24
 
 NOTICE = (
     "Preliminary result of an automated reader. It does not replace over-reading by a qualified clinician "
@@ -43,7 +47,7 @@ class Redrive(Contract):
 class Source(Contract):
     """The record that was read: its coordinates in the log, and the digest of its bytes.
 
-    `redrive` is left out if the record is a first one.
+    `redrive` is left out if the record is a first one, and `backfill` if its sender did not mark it as an old one.
     """
 
     topic: str
@@ -56,6 +60,7 @@ class Source(Contract):
     # Left out, not null: a first record's finding stays the same bytes as before this field, in a replay too, and
     # readers that do not know the field yet meet it only where it says something.
     redrive: Redrive | None = Field(None, exclude_if=lambda redrive: redrive is None)
+    backfill: bool = Field(False, exclude_if=lambda backfill: not backfill)
 
 
 class PatientRef(Contract):
@@ -238,6 +243,22 @@ class Finding(Contract):
         return self.model_dump_json(by_alias=True).encode()
 
 
+def hours_after(moment: datetime, hours: float) -> datetime:
+    """The moment so many hours later, or the calendar's last one: 9999-12-31 is a usual stand-in for "no date"."""
+    try:
+        return moment + timedelta(hours=hours)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=moment.tzinfo)
+
+
 def utc_from_ms(timestamp_ms: int | None) -> datetime | None:
-    """A log's millisecond timestamp as an aware datetime; None and negative (= unknown) become None."""
-    return None if timestamp_ms is None or timestamp_ms < 0 else datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    """A log's millisecond timestamp as an aware datetime.
+
+    None and negative (= unknown) become None, and so does what lies beyond the calendar: a log takes any number.
+    """
+    if timestamp_ms is None or timestamp_ms < 0:
+        return None
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # after the year 9999, by how far
+        return None

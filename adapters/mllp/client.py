@@ -1,11 +1,10 @@
 """HL7 messages over TCP (MLLP release 1): one kept connection, each message acknowledged before the next.
 
-A message is safe when an acknowledgement names its control id (MSA-2) and accepts it (MSA-1). Until then it is sent
-again, within the bounds of `RetryPolicy`, always with the same control id, by which a receiver can tell a repetition.
-Connections that cannot be made count against the time only: they say nothing about the message.
+A message is safe when an acknowledgement names its control id (MSA-2) and accepts it (MSA-1). `send` is one try;
+whether there is another, and when, is its caller's to say. Each has the same control id, by which a receiver can tell
+a repetition.
 """
 
-import hashlib
 import logging
 import socket
 import ssl
@@ -17,58 +16,46 @@ from typing import Final
 
 from adapters.deadline import Deadline
 from adapters.mllp.framing import MAX_ACK_BYTES, Ack, FrameReader, FramingError, framed, read_ack
-from schemas.delivery import DeliveryReason, Undelivered
+from schemas.delivery import Refused, Unanswered
 
 _CHUNK_BYTES: Final = 4096
 # A firewall between two sites forgets a silent connection after some minutes; alerts can be hours apart.
 _KEEPALIVE_S: Final = 60
 
-_FINAL: Final = ("AR", "CR")
-
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long and how often a message is tried.
-
-    `max_sends` bounds how often it is sent, `total_s` all of it together, waiting included. Between two attempts lies a
-    pause that doubles from `backoff_s` up to `longest_backoff_s`.
-    """
+class Waits:
+    """How long one try may take: until there is a connection, and from then until the acknowledgement. Seconds."""
 
     connect_s: float = 10.0
     ack_s: float = 30.0
-    max_sends: int = 5
-    total_s: float = 900.0
-    backoff_s: float = 1.0
-    longest_backoff_s: float = 30.0
-
-    def pause_s(self, control_id: str, attempts: int) -> float:
-        """The pause after this many tries: half to all of the doubled time, as the control id decides.
-
-        Several senders that lost the same receiver thus return at different moments, and a test knows when.
-        """
-        full_s = min(self.longest_backoff_s, self.backoff_s * 2.0 ** min(attempts - 1, 30))
-        draw = hashlib.sha256(f"{control_id}:{attempts}".encode()).digest()[0] / 255
-        return full_s * (0.5 + draw / 2)
 
 
 class MllpClient:
     """Sends messages to one receiver. `send` is not thread-safe; `close` may come from another and ends it.
 
-    A connection that is just being made is not interrupted: `close` can take as long as `RetryPolicy.connect_s`.
+    A connection that is just being made is not interrupted: `close` can take as long as `Waits.connect_s`.
     """
 
-    def __init__(self, host: str, port: int, retry: RetryPolicy, tls: ssl.SSLContext | None = None) -> None:
-        self._host, self._port, self._retry, self._tls = host, port, retry, tls
+    def __init__(self, host: str, port: int, waits: Waits, tls: ssl.SSLContext | None = None) -> None:
+        self._host, self._port, self._waits, self._tls = host, port, waits, tls
         self._connection: socket.socket | None = None
         self._sending = Lock()
         self._closed = Event()
 
     def send(self, message: bytes, control_id: str) -> None:
-        """Return once the receiver accepted the message. Raises Undelivered, in bounded time."""
+        """Send it once; return if the receiver accepted it. Raises Unanswered or Refused, in bounded time.
+
+        Raises FramingError for what MLLP cannot carry, before anything is sent.
+        """
+        frame = framed(message)
         with self._sending:
-            self._send(framed(message), control_id, Deadline(self._retry.total_s))
+            answer = self._answer_to(frame, control_id)
+        if answer.refusal is not None:
+            _log.warning(f"the receiver answered {answer.refusal}")
+            raise Refused(answer.refusal, answer.error_code)
 
     def close(self) -> None:
         """End the connection, and a `send` that is under way."""
@@ -80,33 +67,22 @@ class MllpClient:
         with self._sending:
             self._disconnect()
 
-    def _send(self, frame: bytes, control_id: str, deadline: Deadline) -> None:
-        sends = attempts = 0
-        answer: Ack | None = None
-        while True:
-            attempts += 1
-            try:
-                connection = self._connected(deadline)
-                sends += 1
-                answer = self._exchange(connection, frame, control_id, deadline)
-                if answer.refusal is None:
-                    return
-                _log.warning(f"the receiver answered {answer.refusal}")
-            except (OSError, FramingError) as error:  # TimeoutError and every TLS error are OSErrors
-                self._disconnect()
-                _log.warning(f"no acknowledgement: {type(error).__name__}")
-            pause_s = self._retry.pause_s(control_id, attempts)
-            final = answer is not None and answer.refusal in _FINAL
-            if final or sends >= self._retry.max_sends or deadline.remaining_s <= pause_s or self._closed.wait(pause_s):
-                raise _undelivered(sends, answer)
+    def _answer_to(self, frame: bytes, control_id: str) -> Ack:
+        sent = False
+        try:
+            connection = self._connected()
+            sent = True
+            return self._exchange(connection, frame, control_id)
+        except (OSError, FramingError) as error:  # TimeoutError and every TLS error are OSErrors
+            self._disconnect()
+            raise Unanswered(sent=sent, cause=type(error).__name__) from None
 
-    def _connected(self, deadline: Deadline) -> socket.socket:
+    def _connected(self) -> socket.socket:
         """The kept connection if the receiver did not end it meanwhile, else a new one."""
         if self._connection is not None and _is_open(self._connection):
             return self._connection
         self._disconnect()
-        timeout_s = max(0.001, min(self._retry.connect_s, deadline.remaining_s))
-        connection = socket.create_connection((self._host, self._port), timeout_s)
+        connection = socket.create_connection((self._host, self._port), self._waits.connect_s)
         try:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -122,9 +98,9 @@ class MllpClient:
             raise ConnectionAbortedError
         return connection
 
-    def _exchange(self, connection: socket.socket, frame: bytes, control_id: str, deadline: Deadline) -> Ack:
+    def _exchange(self, connection: socket.socket, frame: bytes, control_id: str) -> Ack:
         """Send, and wait for this message's acknowledgement; those of others are late ones, and ignored."""
-        waiting = Deadline(min(self._retry.ack_s, deadline.remaining_s))
+        waiting = Deadline(self._waits.ack_s)
         connection.settimeout(max(0.001, waiting.remaining_s))
         connection.sendall(frame)
         reader = FrameReader()
@@ -160,11 +136,3 @@ def _is_open(connection: socket.socket) -> bool:
     except OSError:
         return False
     return False  # it never stops
-
-
-def _undelivered(sends: int, answer: Ack | None) -> Undelivered:
-    """What to say of a message that was sent so often, with this as the last answer to it."""
-    if answer is not None:
-        reason = DeliveryReason.RECEIVER_REJECTED if answer.refusal in _FINAL else DeliveryReason.RECEIVER_ERROR
-        return Undelivered(reason, sends, answer.refusal, answer.error_code)
-    return Undelivered(DeliveryReason.RECEIVER_NO_ACK if sends else DeliveryReason.RECEIVER_UNREACHABLE, sends)

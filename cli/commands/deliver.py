@@ -34,8 +34,9 @@ def deliver(
 ) -> None:
     """Send flagged findings to an EHR as HL7 v2.5.1 ORU^R01 over MLLP, until told to stop.
 
-    SIGTERM and SIGINT finish what is in hand, then exit 0. What the receiver does not take over becomes a delivery
-    rejection. One group for each receiver: every group gets every flagged finding.
+    A receiver that is away is waited for. What it refuses becomes a delivery rejection (`ecg-worker deliveries`).
+    SIGTERM and SIGINT finish what is in hand, then exit 0. One group for each receiver: every group gets every flagged
+    finding.
 
     Example: ecg-worker deliver --to mllp://engine.hospital.example:2575 --log kafka://broker:9092
     """
@@ -51,9 +52,9 @@ def _receiver(settings: Settings) -> MllpReceiver:
         raise SettingsError("no receiver: give --to URL or set ECG_DELIVER_TO")
     files = deliver.tls if deliver.tls != TlsFiles() else None
     try:
-        return open_receiver(deliver.to, deliver.route, deliver.retry, files)
+        return open_receiver(deliver.to, deliver.route, deliver.waits, files, allow_plaintext=deliver.allow_plaintext)
     except ReceiverError as error:
-        raise SettingsError(f"deliver_to: {error}") from None
+        raise SettingsError(str(error)) from None  # of TLS files, and names them: the URL was looked at before
 
 
 def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit_s: float | None) -> None:
@@ -66,10 +67,11 @@ def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit
         server = service.serve_health(settings, parts)
         opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, settings.findings_topic, topic)
-        member = service.join(opened, group, settings.findings_topic, settings, stop, parts)
+        member = service.join(opened, group, [settings.findings_topic], settings, stop, parts)
         parts.callback(_close, receiver, stop)  # before the member, which ends a delivery that is still under way
         session = service.open_session(member, settings, stop, parts, server=server)
-        Deliverer(session, receiver, group, topic).run(stop, idle_exit_s)
+        deliver = settings.deliver
+        Deliverer(session, receiver, group, topic, deliver.retry, deliver.lifetimes).run(stop, idle_exit_s)
         logs.get_logger().info("stopped", count=session.progress.committed)
 
 

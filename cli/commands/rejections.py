@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.log import Log, Position, Record, TopicPartition
+from adapters.log import Log, Position, Record
 from cli import options, output
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
@@ -15,7 +15,9 @@ from schemas.finding import RecordRef
 from schemas.rejection import Reason, Rejection
 
 if TYPE_CHECKING:
-    from worker.redrive.redriver import GroupPosition, RedriveOutcome
+    from worker.history.interval import Interval
+    from worker.redrive.redriver import RedriveOutcome
+    from worker.stream.group_position import GroupPosition
 
 Reasons = Annotated[
     list[str] | None,
@@ -29,9 +31,6 @@ To = Annotated[
     str | None, typer.Option("--to", metavar="T", help="offset or time, exclusive; default: the last rejection now")
 ]
 
-# After every possible offset.
-_END = "9223372036854775807"
-
 app = typer.Typer(help="List rejections, and put their records back on the inbound topic.", no_args_is_help=True)
 
 
@@ -40,6 +39,7 @@ def list_(
     reason: Reasons = None,
     start: From = None,
     end: To = None,
+    slack: options.Slack = options.DEFAULT_SLACK_S,
     count: Annotated[bool, typer.Option("--count", help="one line a code, with how many there are")] = False,
     log: options.LogUrl = None,
     group: options.Group = None,
@@ -52,14 +52,17 @@ def list_(
 
     Example: ecg-worker rejections list --reason payload.unknown_format --from 2026-03-03T00:00:00Z
     """
+    from worker.history.interval import Interval
+
+    bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, group=group, config=config)
     wanted = _reasons(reason)
     counts, open_counts = Counter[str](), Counter[str]()
     unreadable = 0
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.rejections_topic)
-        ranges = _ranges(opened, settings.rejections_topic, start, end)
-        for is_open, record, rejection in _open_first(opened, f"{settings.group}-redrive", ranges):
+        interval = Interval.resolve(opened, [settings.rejections_topic], *bounds, slack)
+        for is_open, record, rejection in _open_first(opened, f"{settings.group}-redrive", interval):
             if rejection is None:
                 unreadable += 1
                 output.notify(f"{record.topic}/{record.partition}/{record.offset} is no rejection")
@@ -79,6 +82,7 @@ def redrive(
     reason: Reasons = None,
     start: From = None,
     end: To = None,
+    slack: options.Slack = options.DEFAULT_SLACK_S,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done; move nothing")] = False,
     give_up: Annotated[
         bool, typer.Option("--give-up", help="settle the selected rejections without putting their records back")
@@ -94,16 +98,18 @@ def redrive(
 
     Example: ecg-worker rejections redrive --reason payload.unknown_format --dry-run
     """
+    from worker.history.interval import Interval
     from worker.redrive.redriver import RedrivePlan, Redriver
 
+    bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, group=group, config=config)
     reasons = _reasons(reason)
     counts = Counter[str]()
     with ExitStack() as parts:
         opened = parts.enter_context(open_configured_log(settings))
-        require_topics(opened, settings.inbound_topic, settings.rejections_topic)
-        ranges = _ranges(opened, settings.rejections_topic, start, end)
-        plan = RedrivePlan(settings.inbound_topic, ranges, reasons, give_up)
+        require_topics(opened, *settings.all_inbound_topics, settings.rejections_topic)
+        interval = Interval.resolve(opened, [settings.rejections_topic], *bounds, slack)
+        plan = RedrivePlan(settings.all_inbound_topics, interval, reasons, give_up)
         done = "given_up" if give_up else "redriven"
 
         def on_progress(outcome: "RedriveOutcome") -> None:
@@ -122,7 +128,7 @@ def redrive(
 
 def _position(log: Log, settings: Settings, parts: ExitStack, *, dry_run: bool) -> "GroupPosition":
     """The position in the group that remembers what was redriven."""
-    from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
+    from worker.stream.group_position import ExclusiveMember, ReadOnlyPosition
 
     group, topic = f"{settings.group}-redrive", settings.rejections_topic
     if dry_run:
@@ -139,28 +145,19 @@ def _reasons(codes: list[str] | None) -> frozenset[Reason]:
     return frozenset(known[code] for code in codes or ())
 
 
-def _ranges(log: Log, topic: str, start: str | None, end: str | None) -> dict[TopicPartition, range]:
-    """The offsets of the rejections that are asked for, in every partition, fixed as they are now."""
-    from worker.history.interval import Interval
-
-    interval = Interval.resolve(log, topic, options.parse_bound(start or "0"), options.parse_bound(end or _END))
-    return dict(interval.ranges)
-
-
-def _open_first(
-    log: Log, group: str, ranges: dict[TopicPartition, range]
-) -> Iterator[tuple[bool, Record, Rejection | None]]:
+def _open_first(log: Log, group: str, interval: "Interval") -> Iterator[tuple[bool, Record, Rejection | None]]:
     """Each record with whether it is open, and the rejection in it. Read twice, so that nothing is held in memory.
 
     The group's positions are asked for once: what is settled meanwhile is neither printed twice nor left out.
     """
     from worker.history.results import rejection_in
+    from worker.history.scan import Scan
     from worker.stream.ledger import PartitionLedger
 
-    positions = {partition: log.committed(group, partition) or Position(0) for partition in ranges}
+    positions = {partition: log.committed(group, partition) or Position(0) for partition in interval.ranges}
     for wanted in (True, False):
         ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
-        for record in log.read(ranges):
+        for record in Scan(log, interval):
             partition = record.topic_partition
             is_open = record.offset >= positions[partition].offset and ledgers[partition].take(record.offset)
             if is_open is wanted:

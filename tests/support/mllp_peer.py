@@ -38,10 +38,10 @@ def hangs_up(_: str) -> None:
 class Peer:
     """Answers each message with the next answer, the last one for ever. `hang_up` resets the open connection."""
 
-    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *answers: Answer, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._answers = list(answers)
         self._tls = tls
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._current: socket.socket | None = None
         self._changed = threading.Condition()
         self.port = int(self._listener.getsockname()[1])
@@ -104,8 +104,8 @@ class Peer:
 
 
 @contextlib.contextmanager
-def peer(*answers: Answer, tls: ssl.SSLContext | None = None) -> Iterator[Peer]:
-    listening = Peer(*answers, tls=tls)
+def peer(*answers: Answer, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Peer]:
+    listening = Peer(*answers, tls=tls, port=port)
     try:
         yield listening
     finally:

@@ -3,26 +3,31 @@
 A finding is settled when the receiver took it over, or when a delivery rejection says why it did not. The rejection and
 the group's position commit together, after that and never before: a crash in between delivers the finding again, with
 the same id. It is a `Work` of a session, so that polling goes on while a receiver keeps it waiting.
+
+A receiver that is away settles nothing: it is waited for. `worker/delivery/patience.py` tells that from a message that
+the receiver cannot take.
 """
 
-import hashlib
+import functools
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from adapters.deadline import run_in_thread
-from adapters.log import Message, Position, Record, TopicPartition
-from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
-from schemas.finding import Finding, RecordRef
+from adapters.log import Position, Record, TopicPartition
+from schemas.delivery import DeliveryReason, DeliveryRejection, Refused, Unanswered, Unsendable
+from worker.delivery.lifetime import Handlings, Lifetimes
+from worker.delivery.patience import Patience
+from worker.delivery.pending import Pending, RejectionWriter
+from worker.delivery.receiver import Outcome, Receiver, offer
+from worker.delivery.retry import RetryPolicy
 from worker.history.interval import Coordinates
-from worker.history.results import finding_in
+from worker.history.results import finding_in, newer_finding_in
 from worker.operations import metrics
 from worker.operations.health import LoopProgress
 from worker.operations.logs import get_logger
-from worker.provenance import VERSION
-from worker.stream.envelope import cloud_event
 from worker.stream.session import Batch, Lease, Session
 from worker.stream.stop import Stop
 
@@ -30,33 +35,6 @@ log = get_logger()
 
 # Findings read ahead while one is being delivered: a few megabytes.
 _MAX_WAITING: Final = 200
-
-
-class Receiver(Protocol):
-    """Where findings go."""
-
-    def deliver(self, finding: Finding) -> None:
-        """Return once the receiver has taken the finding over. Raises Undelivered, in bounded time."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class PendingAlert:
-    """A record of the findings topic as it was read, and under which lease. `finding` is None if it holds none."""
-
-    record: Record
-    lease: Lease
-    finding: Finding | None
-
-    @property
-    def coordinates(self) -> Coordinates:
-        """Where the record lies."""
-        return Coordinates(self.record.topic_partition, self.record.offset)
-
-    @property
-    def alert(self) -> Finding | None:
-        """The finding, if it is to be delivered."""
-        return self.finding if self.finding is not None and self.finding.flag.raised else None
 
 
 class Deliverer:
@@ -68,33 +46,41 @@ class Deliverer:
         receiver: Receiver,
         group: str,
         rejections_topic: str,
-        in_background: Callable[[str, Callable[[], Undelivered | None]], Future[Undelivered | None]] = run_in_thread,
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
+        lifetimes: Lifetimes = Lifetimes(),  # noqa: B008 - a frozen value
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        in_background: Callable[[str, Callable[[], Outcome]], Future[Outcome]] = run_in_thread,
     ) -> None:
+        """`wall_clock` tells the time of day in seconds, as the log's timestamps do."""
         self._session = session
         self._receiver = receiver
-        self._group = group
-        self._rejections_topic = rejections_topic
+        self._writer = RejectionWriter(group, rejections_topic)
+        self._patience = Patience(retry, session.clock)
+        self._handlings = Handlings(lifetimes, wall_clock)
+        self._wall_clock = wall_clock
         self._in_background = in_background
-        self._waiting: deque[PendingAlert] = deque()
+        self._waiting: deque[Pending] = deque()
         # What became of a record whose position is not committed yet: after a failed transaction it is read again, but
         # must not be sent again.
         self._settled: dict[Coordinates, DeliveryRejection | None] = {}
-        self._delivering: tuple[list[PendingAlert], Future[Undelivered | None]] | None = None
-        self._ready: list[PendingAlert] = []
-        self._handed_over: list[PendingAlert] = []
+        # A finding of a newer version, and after it nothing of its partition: only another program can say what it is.
+        self._unknown: dict[TopicPartition, tuple[Pending, str]] = {}
+        self._trying: tuple[Pending, Future[Outcome]] | None = None
+        self._ready: list[Pending] = []
+        self._handed_over: list[Pending] = []
 
     def run(self, stop: Stop, idle_exit_s: float | None = None) -> None:
         """Work until `stop` is set and what is in hand is settled, or until nothing came for `idle_exit_s`.
 
-        A delivery that takes longer than the stop's time is left alone: its position stays uncommitted.
+        A try that takes longer than the stop's time is left alone: its position stays uncommitted.
         """
         self._session.run(self, stop, idle_exit_s)
 
     @property
     def held(self) -> int:
         """Findings read and not settled, as far as they are not being committed."""
-        delivering = len(self._delivering[0]) if self._delivering else 0
-        return len(self._waiting) + delivering + len(self._ready)
+        return len(self._waiting) + len(self._ready) + len(self._unknown)
 
     @property
     def results(self) -> int:
@@ -103,12 +89,12 @@ class Deliverer:
 
     @property
     def busy(self) -> bool:
-        """Whether a delivery is under way."""
-        return self._delivering is not None or bool(self._ready)
+        """Whether a try is under way."""
+        return self._trying is not None or bool(self._ready)
 
     @property
     def preparing_since(self) -> None:
-        """A delivery has bounds of its own, which may be long: it never counts as stalled."""
+        """A receiver may be away for as long as it is: that never counts as stalled."""
         return None
 
     def room(self) -> int:
@@ -116,47 +102,64 @@ class Deliverer:
         return _MAX_WAITING - len(self._waiting)
 
     def full(self) -> Collection[TopicPartition]:
-        """All partitions share one queue."""
-        return ()
+        """All partitions share one queue; those that a newer version has to read are read no further."""
+        return tuple(self._unknown)
 
     def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
         """What was settled in a partition that others have now is theirs to find out."""
         lost = frozenset(lost)
         self._settled = {at: outcome for at, outcome in self._settled.items() if at.partition not in lost}
+        self._patience.forget_partitions(lost)
+        self._handlings.forget_partitions(lost)
 
     def drop_stale(self) -> None:
         """Findings that are read again, here or elsewhere."""
         self._waiting = deque(pending for pending in self._waiting if self._session.still_ours(pending.lease))
+        self._unknown = {
+            partition: unknown
+            for partition, unknown in self._unknown.items()
+            if self._session.still_ours(unknown[0].lease)
+        }
 
     def take(self, record: Record, lease: Lease) -> None:
         """Put a finding in the queue."""
-        self._waiting.append(PendingAlert(record, lease, finding_in(record.value)))
+        if lease.partition in self._unknown:  # it came with the same poll
+            return
+        pending = Pending(record, lease, finding_in(record.value), record.offset + 1)
+        newer = newer_finding_in(record.value) if pending.finding is None else None
+        if newer is not None:
+            self._unknown[lease.partition] = pending, newer
+            log.error("a finding of a newer version waits, upgrade deliver", version=newer, **_where(pending))
+            return
+        self._waiting.append(pending)
+        if pending.finding is None:
+            self._reject(pending, DeliveryReason.FINDING_UNREADABLE)
+
+    def lose(self, offsets: range, lease: Lease) -> None:
+        """The log no longer holds what was to be read next: nobody can say whether it was an alert."""
+        if lease.partition in self._unknown or not offsets:
+            return
+        nothing = Record(lease.partition.topic, lease.partition.partition, offsets.start, None, None, b"")
+        pending = Pending(nothing, lease, None, offsets.stop)
+        self._waiting.append(pending)
+        self._reject(pending, DeliveryReason.FINDINGS_GONE)
 
     def advance(self, *, may_begin: bool) -> None:
-        """Take note of a delivery that ended, and begin the next: there is one thing at a time."""
-        self._end_delivery()
-        if self.busy or self._session.publishing or not self._waiting or not may_begin:
-            return
-        batch = self._next_alert()
-        finding = batch[-1].alert
-        if finding is None or batch[-1].coordinates in self._settled:
-            self._ready = batch
-        else:
-            self._delivering = batch, self._in_background("deliver", lambda: self._deliver(finding))
+        """Take note of a try that ended, and begin the next: there is one thing at a time."""
+        self._end_try()
+        self._collect()
+        if may_begin and not self.busy and not self._session.publishing:
+            self._begin_try()
 
     def next_batch(self, *, at_once: bool) -> Batch | None:
         """What was settled since the last one."""
         batch, self._ready = [pending for pending in self._ready if self._session.still_ours(pending.lease)], []
         if not batch:
             return None
-        for pending in batch:
-            if pending.finding is None:
-                unreadable = Undelivered(DeliveryReason.FINDING_UNREADABLE, 0)
-                self._settled[pending.coordinates] = self._reject(pending, unreadable)
         # In order of reading, so that of several offsets of one partition the last counts.
-        positions = {pending.record.topic_partition: Position(pending.record.offset + 1) for pending in batch}
+        positions = {pending.partition: Position(pending.next_offset) for pending in batch}
         rejected = [(pending, self._settled.get(pending.coordinates)) for pending in batch]
-        messages = [self._message(pending, rejection) for pending, rejection in rejected if rejection]
+        messages = [self._writer.message(pending, rejection) for pending, rejection in rejected if rejection]
         self._handed_over = batch
         return Batch(len(batch), messages, positions)
 
@@ -164,68 +167,110 @@ class Deliverer:
         """Count what was settled, and remember it no more."""
         batch, self._handed_over = self._handed_over, []
         for pending in batch:
+            self._patience.forget(pending.coordinates)
             if pending.coordinates in self._settled:
                 rejection = self._settled.pop(pending.coordinates)
-                metrics.DELIVERIES.labels(outcome="delivered" if rejection is None else rejection.reason).inc()
+                delivered = self._handlings.settled(pending.coordinates)
+                metrics.DELIVERIES.labels(outcome=delivered if rejection is None else rejection.reason).inc()
 
     def not_committed(self) -> None:
         """Its records are read again; what became of them stays remembered."""
         self._handed_over = []
 
     def at_rest(self, *, drain_queue: bool) -> bool:
-        """No delivery is under way."""
+        """No try is under way."""
         return not self.busy and not (drain_queue and self._waiting)
 
     def report(self, progress: LoopProgress) -> None:
         """Everything in hand counts as in flight."""
         progress.in_flight = self.held + self._session.publishing
+        away_s, oldest_s = self._patience.contact.away_s, self._oldest_s()
+        metrics.RECEIVER_AWAY.set(away_s)
+        metrics.OLDEST_ALERT.set(oldest_s)
+        troubles = [f"receiver away for {away_s:.0f} s; oldest alert {oldest_s:.0f} s"] * self._patience.contact.away
+        if self._unknown:
+            newest = max((newer for _, newer in self._unknown.values()), key=lambda schema: (len(schema), schema))
+            troubles.append(f"a finding of a newer version ({newest}) waits; upgrade deliver")
+        progress.trouble = "; ".join(troubles) or None
 
-    def _next_alert(self) -> list[PendingAlert]:
-        """Everything up to the next flagged finding: what needs no delivery is passed by with it."""
-        batch = [self._waiting.popleft()]
-        while self._waiting and batch[-1].alert is None:
-            batch.append(self._waiting.popleft())
-        return batch
+    def _open_alerts(self) -> list[Pending]:
+        return [pending for pending in self._waiting if pending.alert and pending.coordinates not in self._settled]
 
-    def _deliver(self, finding: Finding) -> Undelivered | None:
-        try:
-            self._receiver.deliver(finding)
-        except Undelivered as failure:
-            return failure
-        return None
+    def _oldest_s(self) -> float:
+        """The age of the oldest finding that waits, of those that were read; 0 if none does."""
+        waiting = [*self._open_alerts(), *(pending for pending, _ in self._unknown.values())]
+        written_ms = [at for pending in waiting if (at := pending.record.timestamp_ms) is not None and at >= 0]
+        return max(0.0, self._wall_clock() - min(written_ms) / 1000) if written_ms else 0.0
 
-    def _end_delivery(self) -> None:
-        if self._delivering is None or not self._delivering[1].done():
+    def _begin_try(self) -> None:
+        alerts = {pending.coordinates: pending for pending in self._open_alerts()}
+        chosen = self._patience.choose(list(alerts))
+        finding = alerts[chosen].alert if chosen is not None else None
+        if chosen is None or finding is None:
             return
-        batch, future = self._delivering
-        self._delivering = None
-        failure, last = future.result(), batch[-1]
-        if last.record.topic_partition in self._session.leases:
-            self._settled[last.coordinates] = None if failure is None else self._reject(last, failure)
-        where = {"partition": last.record.partition, "offset": last.record.offset}
-        if failure is None:
-            log.info("delivered", **where)
+        handling = self._handlings.decide(chosen, finding)
+        if handling.kind == "expired":
+            self._reject(alerts[chosen], DeliveryReason.ALERT_EXPIRED)
+            return
+        call = functools.partial(offer, self._receiver, finding, handling.late_h)
+        self._trying = alerts[chosen], self._in_background("deliver", call)
+
+    def _end_try(self) -> None:
+        if self._trying is None or not self._trying[1].done():
+            return
+        pending, future = self._trying
+        self._trying = None
+        outcome, at, unacknowledged = future.result(), pending.coordinates, None
+        if isinstance(outcome, Refused) or (isinstance(outcome, Unanswered) and outcome.sent):
+            self._handlings.sent(at)
+        if outcome is None:
+            unacknowledged = self._patience.taken_over(at)
+            self._settle(pending, None)
+            log.info("delivered", **_where(pending))
+        elif isinstance(outcome, Unanswered):
+            if reason := self._patience.unanswered(at, outcome):
+                self._reject(pending, reason)
+        elif isinstance(outcome, Unsendable):
+            log.error("no message can be made of a finding", exc_info=outcome.__cause__, **_where(pending))
+            self._reject(pending, DeliveryReason.FINDING_UNSENDABLE)
         else:
-            log.error("not delivered", reason=failure.reason, attempt=failure.attempts, **where)
-        self._ready = batch
+            reason, unacknowledged = self._patience.refused(at, outcome)
+            if reason:
+                self._reject(pending, reason, outcome)
+        for other in self._waiting:
+            if other.coordinates == unacknowledged:
+                self._reject(other, DeliveryReason.RECEIVER_NO_ACK)
+        if pending.partition not in self._session.leases:
+            self._patience.forget(at)
 
-    def _reject(self, pending: PendingAlert, failure: Undelivered) -> DeliveryRejection:
-        record = pending.record
-        return DeliveryRejection(
-            reason=failure.reason,
-            finding_id=pending.finding.finding_id if pending.finding else None,
-            finding=RecordRef(topic=record.topic, partition=record.partition, offset=record.offset),
-            attempts=failure.attempts,
-            ack_code=failure.ack_code,
-            error_code=failure.error_code,
-            group=self._group,
-            worker_version=VERSION,
-        )
+    def _settle(self, pending: Pending, rejection: DeliveryRejection | None) -> None:
+        """What became of it, to be committed; unless its partition is somebody else's by now."""
+        if pending.partition in self._session.leases:
+            self._settled[pending.coordinates] = rejection
 
-    def _message(self, pending: PendingAlert, rejection: DeliveryRejection) -> Message:
-        """The rejection with the finding's own key."""
-        record = pending.record
-        event = f"{self._group}/{record.topic}/{record.partition}/{record.offset}"
-        event_id = hashlib.sha256(event.encode()).hexdigest()[:32]
-        headers = cloud_event(record, event_id, "ecg-delivery-rejection.v1")
-        return Message(self._rejections_topic, record.key, rejection.to_json(), headers)
+    def _reject(self, pending: Pending, reason: DeliveryReason, answer: Refused | None = None) -> None:
+        sends = self._patience.sends(pending.coordinates)
+        self._settle(pending, self._writer.rejection(pending, reason, sends, answer))
+        log.error(
+            "not delivered", reason=reason, attempt=sends, count=pending.next_offset - pending.record.offset,
+            **_where(pending),
+        )  # fmt: skip
+
+    def _collect(self) -> None:
+        """Move on what is settled, with what needs no delivery, up to the first alert that still waits."""
+        if self.busy:
+            return
+        done: list[Pending] = []
+        for pending in self._waiting:
+            if pending.alert and pending.coordinates not in self._settled:
+                break
+            done.append(pending)
+        # What needs no delivery is passed by together with the next alert, if one waits behind it.
+        if len(done) == len(self._waiting) or any(pending.coordinates in self._settled for pending in done):
+            self._ready = done
+            for _ in done:
+                self._waiting.popleft()
+
+
+def _where(pending: Pending) -> dict[str, int]:
+    return {"partition": pending.record.partition, "offset": pending.record.offset}

@@ -2,7 +2,7 @@
 
 Alive depends on this process only: the loop turns, and the engine is not stuck in one piece of work. Never on the log:
 a broker that is away is no reason to restart a worker with a warm model. Ready means: model warm, partitions assigned,
-not draining. Started means: the model is loaded and passed its self-test.
+not draining, and nothing in trouble. Started means: the model is loaded and passed its self-test.
 """
 
 import json
@@ -26,13 +26,17 @@ ENGINE_STALLED_S: Final = 120.0
 
 @dataclass(slots=True)
 class LoopProgress:
-    """What the loop tells of itself at every turn. Written by one thread, read by others: single assignments only."""
+    """What the loop tells of itself at every turn. Written by one thread, read by others: single assignments only.
+
+    `trouble` is what somebody has to look at, in words, or None: work goes on, but not as it should.
+    """
 
     assigned_partitions: int = 0
     in_flight: int = 0
     read_ahead: int = 0
     committed: int = 0
     draining: bool = False
+    trouble: str | None = None
     turned_at: float = field(default_factory=time.monotonic)
 
 
@@ -60,7 +64,8 @@ class Health:
     @property
     def ready(self) -> bool:
         """Work can be done here. The model is warm by the time that there is a `Health` at all."""
-        return self.alive and self.progress.assigned_partitions > 0 and not self.progress.draining
+        progress = self.progress
+        return self.alive and progress.assigned_partitions > 0 and not progress.draining and progress.trouble is None
 
     @property
     def loop_age_s(self) -> float:

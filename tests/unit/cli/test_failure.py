@@ -16,17 +16,16 @@ from adapters.mllp.framing import FramingError
 from adapters.outbound import ReceiverError
 from cli import failure
 from cli.settings import Settings, SettingsError
-from schemas.delivery import Undelivered
+from schemas.delivery import Refused
 from schemas.errors import WorkerError
 from schemas.rejection import Rejected
 from worker.model.errors import BundleError, EngineError
-from worker.stream.breaker import TooManyRejections
 from worker.stream.stall import Stalled
 
 CANARY = "DOE^JANE 642341"
 SENTENCE = "the log is away; start it again"
 FOR_PEOPLE = (LogError, LogUnavailable, PublishFailed, Fenced, ReceiverError, BundleError, EngineError,
-              TooManyRejections, Stalled)  # fmt: skip
+              Stalled)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +118,7 @@ def test_no_library_may_speak_to_the_network_by_itself(monkeypatch: pytest.Monke
 
 
 def test_what_ends_a_record_is_no_error_for_people() -> None:
-    assert not any(issubclass(kind, WorkerError) for kind in (Rejected, Undelivered, FramingError))
+    assert not any(issubclass(kind, WorkerError) for kind in (Rejected, Refused, FramingError))
 
 
 def test_training_s_errors_are_for_people() -> None:
@@ -132,11 +131,11 @@ def test_training_s_errors_are_for_people() -> None:
 
 
 def test_a_service_logs_the_sentence_before_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(failure.service(raising(TooManyRejections(SENTENCE)))) == 1
+    assert ended(failure.service(raising(Stalled(SENTENCE)))) == 1
     logged, said = capsys.readouterr().err.splitlines()
     assert said == f"ecg-worker: {SENTENCE}"
     line = json.loads(logged)
-    assert (line["message"], line["error_type"], line["level"]) == (SENTENCE, "TooManyRejections", "error")
+    assert (line["message"], line["error_type"], line["level"]) == (SENTENCE, "Stalled", "error")
 
 
 def test_a_defect_is_named_without_its_text(capsys: pytest.CaptureFixture[str], termination_log: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 
 from adapters.hl7v2.oru.message import Route
 from adapters.kafka.options import KafkaOptions
-from adapters.mllp.client import RetryPolicy
+from adapters.mllp.client import Waits
 from adapters.outbound import TlsFiles
 from cli.catalog import SETTINGS, in_words
 from cli.settings import EngineSettings, Settings, SettingsError, default, purpose, stated_settings
+from worker.delivery.retry import RetryPolicy
 from worker.stream.limits import Limits
 
 ROOT = Path(__file__).parents[3]
@@ -51,15 +52,16 @@ def test_without_a_word_every_group_is_the_rooms_own_default() -> None:
     settings = Settings.load()
     assert (settings.kafka, settings.stream, settings.engine) == (KafkaOptions(), Limits(), EngineSettings())
     assert settings.deliver.route == Route()
-    assert (settings.deliver.retry, settings.deliver.tls) == (RetryPolicy(), TlsFiles())
+    assert (settings.deliver.retry, settings.deliver.waits) == (RetryPolicy(), Waits())
+    assert settings.deliver.tls == TlsFiles()
     assert settings == Settings()
     assert settings.shown() == {name: default(setting) for name, setting in SETTINGS.items()}
 
 
 def test_every_field_has_a_name_outside_or_is_the_rooms_own_matter() -> None:
     inside = {
-        *(("kafka", "timeouts"), ("stream", "transaction_records"), ("deliver", "retry", "connect_s")),
-        *(("deliver", "retry", "backoff_s"), ("deliver", "retry", "longest_backoff_s")),
+        *(("kafka", "timeouts"), ("stream", "transaction_records"), ("deliver", "waits", "connect_s")),
+        ("deliver", "retry", "backoff_s"),
     }
     paths = {setting.path for setting in SETTINGS.values()}
     assert len(paths) == len(SETTINGS)
@@ -80,14 +82,17 @@ def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypa
     setting = SETTINGS[name]
     special = {
         "log": "sqlite:///log.db",
+        "deliver_to": "mllp://receiver:2575",
         "model_digest": "0" * 64,
         "log_keep_bytes": "100000000",
         "site_zone": "Europe/Berlin",
         "site_charset": "latin-1",
+        "review_lifetime_h": "24.0",
     }
     choices = purpose(setting).partition("; one of ")[2].split(", ")
     usual = default(setting)
-    value = special.get(name) or (choices[-1] if choices[0] else "1" if isinstance(usual, int | float) else "17")
+    number = "true" if isinstance(usual, bool) else "1" if isinstance(usual, int | float) else "17"
+    value = special.get(name) or (choices[-1] if choices[0] else number)
     monkeypatch.setenv(setting.variable, value)
     shown = Settings.load(strict=True).shown()
     assert in_words(shown.pop(name)) in (value, f"{value}.0", "iso8859-1")
@@ -234,15 +239,25 @@ def test_the_echo_engine_takes_no_model(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("name", "url", "shown"),
     [
-        ("kafka://broker:9092", "kafka://broker:9092"),
-        ("kafka://me:p/w@x@broker:9092", "kafka://***@broker:9092"),
-        ("sqlite:///data/a@b.db", "sqlite:///data/a@b.db"),
+        ("log", "kafka://broker:9092", "kafka://broker:9092"),
+        ("log", " KAFKA://broker:9092", "kafka://broker:9092"),
+        ("log", "sqlite:///data/a@b.db", "sqlite:///data/a@b.db"),
+        ("log", "SQLite:///Data/a.db", "sqlite:///Data/a.db"),
+        ("deliver_to", "mllp://[::1]:2575", "mllp://[::1]:2575"),
+        ("deliver_to", "MLLPS://Receiver:2575", "mllps://Receiver:2575"),
     ],
 )
-def test_a_password_in_a_url_is_not_shown(url: str, shown: str) -> None:
-    assert Settings.load(deliver_to=url).shown()["deliver_to"] == shown
+def test_a_url_is_shown_as_it_is_used(name: str, url: str, shown: str) -> None:
+    flags: dict[str, Any] = {name: url}
+    assert Settings.load(**flags).shown()[name] == shown
+
+
+def test_a_receiver_that_is_none_is_named_by_whoever_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert problems(deliver_to="receiver:2575")[0].startswith("--to: it begins with neither mllp:// nor mllps://")
+    monkeypatch.setenv("ECG_DELIVER_TO", "mllp://receiver")
+    assert problems()[0].startswith("ECG_DELIVER_TO: its port is missing")
 
 
 def test_a_log_with_a_password_in_it_is_refused_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

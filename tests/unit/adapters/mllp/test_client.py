@@ -14,32 +14,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.hl7v2.oru.message import Route
-from adapters.mllp.client import MllpClient, RetryPolicy
+from adapters.mllp.client import MllpClient, Waits
 from adapters.mllp.framing import MAX_ACK_BYTES, Ack, FrameReader, FramingError, framed, read_ack
 from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
-from schemas.delivery import DeliveryReason, Undelivered
+from schemas.delivery import Refused, Unanswered, Unsendable
 from tests.support.flagged import flagged
 from tests.support.mllp_peer import Answer, Peer, ack, hangs_up, peer, says, silence
 
 MESSAGE = b"MSH|^~\\&|A||B||20260303||ORU^R01|C1|P|2.5.1\rPID|1||4711\r"
-QUICK = RetryPolicy(connect_s=2, ack_s=2, max_sends=3, total_s=10, backoff_s=0.001)
-HASTY = RetryPolicy(connect_s=2, ack_s=0.05, max_sends=2, total_s=10, backoff_s=0.001)
+QUICK = Waits(connect_s=2, ack_s=2)
+HASTY = Waits(connect_s=2, ack_s=0.05)
 
 
 @contextmanager
-def client(port: int, retry: RetryPolicy = QUICK, tls: ssl.SSLContext | None = None) -> Iterator[MllpClient]:
-    with closing(MllpClient("127.0.0.1", port, retry, tls)) as opened:
+def client(port: int, waits: Waits = QUICK, tls: ssl.SSLContext | None = None) -> Iterator[MllpClient]:
+    with closing(MllpClient("127.0.0.1", port, waits, tls)) as opened:
         yield opened
 
 
-def send(to: Peer, retry: RetryPolicy = QUICK) -> None:
-    with client(to.port, retry) as sender:
+def send(to: Peer, waits: Waits = QUICK) -> None:
+    with client(to.port, waits) as sender:
         sender.send(MESSAGE, "C1")
 
 
-def failure(*answers: Answer, retry: RetryPolicy = QUICK) -> Undelivered:
-    with peer(*answers) as receiver, pytest.raises(Undelivered) as caught:
-        send(receiver, retry)
+def refusal(answer: Answer) -> Refused:
+    with peer(answer) as receiver, pytest.raises(Refused) as caught:
+        send(receiver)
+    assert len(receiver.messages) == 1
+    return caught.value
+
+
+def no_answer(answer: Answer) -> Unanswered:
+    with peer(answer) as receiver, pytest.raises(Unanswered) as caught:
+        send(receiver, HASTY)
+    assert len(receiver.messages) == 1
     return caught.value
 
 
@@ -156,34 +164,25 @@ def test_an_acknowledgement_may_arrive_byte_by_byte() -> None:
         send(receiver)
 
 
-@pytest.mark.parametrize("code", ["AR", "CR"])
-def test_a_reject_is_final(code: str) -> None:
-    error = failure(says(code, "202"))
-    assert error.args == (DeliveryReason.RECEIVER_REJECTED, 1, code, "202")
+@pytest.mark.parametrize(("code", "final"), [("AR", True), ("CR", True), ("AE", False), ("CE", False)])
+def test_a_refusal_is_told_with_its_codes_and_sent_once(code: str, final: bool) -> None:
+    refused = refusal(says(code, "202"))
+    assert (refused.args, refused.final) == ((code, "202"), final)
 
 
-@pytest.mark.parametrize("code", ["AE", "CE"])
-def test_an_error_is_tried_again_so_often_and_no_more(code: str) -> None:
-    assert failure(says(code)).args == (DeliveryReason.RECEIVER_ERROR, QUICK.max_sends, code, None)
-
-
-def test_after_an_error_the_same_message_may_be_accepted() -> None:
-    with peer(says("AE"), says("AA")) as receiver:
-        send(receiver)
+def test_after_an_error_the_connection_is_kept() -> None:
+    with peer(says("AE"), says("AA")) as receiver, client(receiver.port) as sender:
+        with pytest.raises(Refused):
+            sender.send(MESSAGE, "C1")
+        sender.send(MESSAGE, "C1")
         assert receiver.messages == [MESSAGE, MESSAGE]
         assert receiver.connections == 1
-
-
-def test_silence_ends_in_a_new_connection_and_then_in_giving_up() -> None:
-    with peer(silence) as receiver, pytest.raises(Undelivered) as caught:
-        send(receiver, HASTY)
-    assert caught.value.args == (DeliveryReason.RECEIVER_NO_ACK, 2, None, None)
-    assert receiver.connections == 2
 
 
 @pytest.mark.parametrize(
     "answer",
     [
+        silence,
         hangs_up,
         lambda _: [b"\x0bMSA\x1c?"],
         lambda _: [b"\x0b" + b"x" * (MAX_ACK_BYTES + 4096)],
@@ -191,21 +190,24 @@ def test_silence_ends_in_a_new_connection_and_then_in_giving_up() -> None:
         lambda _: [framed(ack("AA", ""))],
         lambda _: [b"x" * 100_000],
     ],
-    ids=["hangs up", "broken frame", "endless", "for another message", "for none", "noise"],
+    ids=["silence", "hangs up", "broken frame", "endless", "for another message", "for none", "noise"],
 )
-def test_what_is_no_acknowledgement_is_like_none(answer: Answer) -> None:
-    assert failure(answer, retry=HASTY).args == (DeliveryReason.RECEIVER_NO_ACK, 2, None, None)
+def test_what_is_no_acknowledgement_is_like_none_and_the_receiver_may_have_the_message(answer: Answer) -> None:
+    assert no_answer(answer).sent
 
 
-def test_a_message_that_was_lost_with_its_connection_is_sent_again() -> None:
-    with peer(hangs_up, says("AA")) as receiver:
-        send(receiver)
+@pytest.mark.parametrize("answer", [silence, hangs_up])
+def test_without_an_acknowledgement_the_next_try_has_a_new_connection(answer: Answer) -> None:
+    with peer(answer, says("AA")) as receiver, client(receiver.port, HASTY) as sender:
+        with pytest.raises(Unanswered):
+            sender.send(MESSAGE, "C1")
+        sender.send(MESSAGE, "C1")
         assert receiver.messages == [MESSAGE, MESSAGE]
+        assert receiver.connections == 2
 
 
 def test_a_connection_that_died_between_two_messages_is_replaced_before_sending() -> None:
-    once = RetryPolicy(connect_s=2, ack_s=2, max_sends=1)
-    with peer(says("AA")) as receiver, client(receiver.port, once) as sender:
+    with peer(says("AA")) as receiver, client(receiver.port) as sender:
         sender.send(MESSAGE, "C1")
         receiver.hang_up()
         sender.send(MESSAGE, "C1")
@@ -217,50 +219,28 @@ def closed_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def test_a_receiver_that_is_not_there_is_waited_for_until_the_time_is_up() -> None:
-    retry = RetryPolicy(max_sends=1, total_s=0.1, backoff_s=0.01)
-    with client(closed_port(), retry) as sender, pytest.raises(Undelivered) as caught:
+def test_a_receiver_that_is_not_there_got_nothing() -> None:
+    with client(closed_port()) as sender, pytest.raises(Unanswered) as caught:
         sender.send(MESSAGE, "C1")
-    assert caught.value.args == (DeliveryReason.RECEIVER_UNREACHABLE, 0, None, None)
+    assert (caught.value.sent, caught.value.cause) == (False, "ConnectionRefusedError")
 
 
 def test_closing_ends_a_wait_for_an_acknowledgement() -> None:
-    with peer(silence) as receiver, client(receiver.port, RetryPolicy(ack_s=60)) as sender:
+    with peer(silence) as receiver, client(receiver.port, Waits(ack_s=60)) as sender:
 
         def close_when_sent() -> None:
             receiver.wait_for(lambda: len(receiver.messages) == 1)
             sender.close()
 
         threading.Thread(target=close_when_sent).start()
-        with pytest.raises(Undelivered):
+        with pytest.raises(Unanswered):
             sender.send(MESSAGE, "C1")
         assert len(receiver.messages) == 1
 
 
-def test_closing_ends_a_pause_between_two_tries() -> None:
-    with peer(says("AE")) as receiver, client(receiver.port, RetryPolicy(backoff_s=60)) as sender:
-
-        def close_when_sent() -> None:
-            receiver.wait_for(lambda: len(receiver.messages) == 1)
-            sender.close()
-
-        threading.Thread(target=close_when_sent).start()
-        with pytest.raises(Undelivered):
-            sender.send(MESSAGE, "C1")
-
-
-@given(st.text(), st.integers(1, 10_000))
-def test_pauses_double_up_to_a_bound_and_differ_between_messages(control_id: str, tries: int) -> None:
-    retry = RetryPolicy(backoff_s=1, longest_backoff_s=30)
-    full_s = min(30, 2 ** min(tries - 1, 10))
-    assert full_s / 2 <= retry.pause_s(control_id, tries) <= full_s
-    assert retry.pause_s(control_id, tries) == retry.pause_s(control_id, tries)
-    assert len({retry.pause_s(f"{control_id}{other}", tries) for other in range(20)}) > 10
-
-
 def test_nothing_that_a_receiver_says_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
-        failure(lambda c: [framed(ack("AR", c, "DOE").replace(b"text", b"DOE JANE"))])
+        refusal(lambda c: [framed(ack("AR", c, "DOE").replace(b"text", b"DOE JANE"))])
     assert caplog.messages == ["the receiver answered AR"]
 
 
@@ -290,8 +270,8 @@ def tls_peer(files: TlsFiles) -> Iterator[Peer]:
         yield receiver
 
 
-def receiver_at(url: str, tls: TlsFiles | None = None, retry: RetryPolicy = QUICK) -> MllpReceiver:
-    return open_receiver(url, Route(), retry, tls)
+def receiver_at(url: str, tls: TlsFiles | None = None) -> MllpReceiver:
+    return open_receiver(url, Route(), QUICK, tls)
 
 
 def test_findings_go_over_tls_with_both_sides_known(certificate: TlsFiles) -> None:
@@ -304,13 +284,23 @@ def test_findings_go_over_tls_with_both_sides_known(certificate: TlsFiles) -> No
 
 
 def test_a_receiver_with_an_unknown_certificate_gets_nothing(certificate: TlsFiles) -> None:
-    retry = RetryPolicy(total_s=0.2, backoff_s=0.05)
     with tls_peer(certificate) as listening:
         url = f"mllps://127.0.0.1:{listening.port}"
-        with closing(receiver_at(url, None, retry)) as receiver, pytest.raises(Undelivered) as caught:
+        with closing(receiver_at(url)) as receiver, pytest.raises(Unanswered) as caught:
             receiver.deliver(flagged())
-        assert caught.value.reason is DeliveryReason.RECEIVER_UNREACHABLE
+        assert (caught.value.sent, caught.value.cause) == (False, "SSLCertVerificationError")
         assert listening.messages == []
+
+
+def test_a_finding_that_makes_no_message_is_told_apart_and_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    with peer(says("AA")) as listening, closing(receiver_at(f"mllp://127.0.0.1:{listening.port}")) as receiver:
+        for broken in (lambda *_: b"MSH|\x1c", lambda *_: int("x")):
+            with monkeypatch.context() as patched:
+                patched.setattr("adapters.outbound.build_oru", broken)
+                with pytest.raises(Unsendable):
+                    receiver.deliver(flagged(1))
+        receiver.deliver(flagged(2))
+        assert len(listening.messages) == 1
 
 
 @pytest.mark.parametrize(
@@ -323,6 +313,7 @@ def test_a_receiver_with_an_unknown_certificate_gets_nothing(certificate: TlsFil
         ("http://host:1", "neither mllp:// nor mllps://"),
         ("mllp://h:1/x", "more than a host and a port"),
         ("mllp://u:hunter2@h:1", "more than a host and a port"),
+        ("mllp://hunter2%40h:1", "its host could be no name"),
     ],
 )
 def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) -> None:
@@ -330,6 +321,14 @@ def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) 
         receiver_at(url)
     assert flaw in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["ehr", "10.0.0.7", "[2001:db8::1]"])
+def test_patients_identifiers_go_to_another_machine_over_tls_only(host: str) -> None:
+    with pytest.raises(ReceiverError, match="write mllps:// for TLS, or set ECG_DELIVER_ALLOW_PLAINTEXT=1"):
+        open_receiver(f"mllp://{host}:2575", Route(), Waits())
+    open_receiver(f"mllps://{host}:2575", Route(), Waits()).close()
+    open_receiver(f"mllp://{host}:2575", Route(), Waits(), allow_plaintext=True).close()
 
 
 def test_tls_files_are_not_ignored(certificate: TlsFiles, tmp_path: Path) -> None:

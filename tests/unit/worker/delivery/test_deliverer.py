@@ -13,11 +13,13 @@ from prometheus_client import REGISTRY
 from adapters.deadline import Deadline
 from adapters.log import Log, LogUnavailable, Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
 from adapters.open_log import open_log
-from schemas.delivery import DeliveryReason, DeliveryRejection, Undelivered
+from schemas.delivery import DeliveryRejection, Refused, Unsendable
 from schemas.finding import Finding
 from tests.support.flagged import finding_id, flagged, message, unflagged
 from tests.support.scripted import Clock, ScriptedMember, at_once, idle
 from worker.delivery.deliverer import Deliverer
+from worker.delivery.receiver import Outcome
+from worker.delivery.retry import RetryPolicy
 from worker.provenance import VERSION
 from worker.stream.session import Session
 from worker.stream.stall import StallDetector, Stalled
@@ -25,8 +27,11 @@ from worker.stream.stop import Stop
 
 FINDINGS, REJECTIONS, GROUP = "ecg.findings", "ecg.delivery-rejections", "ecg-deliver"
 TP = TopicPartition(FINDINGS, 0)
-REJECTED = Undelivered(DeliveryReason.RECEIVER_REJECTED, 1, "AR", "202")
-NO_ACK = Undelivered(DeliveryReason.RECEIVER_NO_ACK, 5)
+REJECTED = Refused("AR", "202")
+ERROR = Refused("AE")
+# Pauses that a test does not feel.
+WHEN_RECORDED = flagged().ecg.acquired_at.timestamp
+RETRY = RetryPolicy(max_sends=3, backoff_s=0.001, longest_pause_s=0.001)
 
 
 class Receiver:
@@ -36,7 +41,8 @@ class Receiver:
         self._before = before
         self.ids: list[str] = []
 
-    def deliver(self, finding: Finding) -> None:
+    def deliver(self, finding: Finding, late_h: int | None) -> None:
+        assert late_h is None
         self._before(finding)
         self.ids.append(finding.finding_id)
 
@@ -100,7 +106,8 @@ def joined(log: Log, name: str = "deliver-0") -> Iterator[Watched]:
 
 
 def deliverer(member: Member, receiver: Receiver) -> Deliverer:
-    return Deliverer(Session(member, StallDetector(300)), receiver, GROUP, REJECTIONS)
+    session = Session(member, StallDetector(300))
+    return Deliverer(session, receiver, GROUP, REJECTIONS, RETRY, wall_clock=WHEN_RECORDED)
 
 
 def deliver(log: Log, receiver: Receiver, prepare: Callable[[Watched], None] = lambda _: None) -> None:
@@ -154,34 +161,59 @@ def settled(outcome: str) -> float:
     return REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": outcome}) or 0.0
 
 
-@pytest.mark.parametrize("failure", [REJECTED, NO_ACK])
-def test_a_finding_that_is_not_taken_over_becomes_a_rejection_and_the_next_go_on(
-    log: Log, failure: Undelivered
+@pytest.mark.parametrize(
+    ("failure", "reason", "attempts"),
+    [
+        (REJECTED, "receiver.rejected", 1),
+        (ERROR, "receiver.error", RETRY.max_sends),
+        (Unsendable(), "finding.unsendable", 0),
+    ],
+)
+def test_a_finding_that_is_refused_becomes_a_rejection_and_the_next_go_on(
+    log: Log, failure: Exception, reason: str, attempts: int
 ) -> None:
     append(log, unflagged(1), flagged(2), flagged(3))
+    asked: list[str] = []
 
     def refuse(finding: Finding) -> None:
+        asked.append(finding.finding_id)
         if finding.finding_id == finding_id(2):
             raise failure
 
     receiver = Receiver(refuse)
-    before = settled("delivered"), settled(failure.reason)
+    before = settled("delivered"), settled(reason)
     deliver(log, receiver)
+    assert asked == [finding_id(2)] * max(1, attempts) + [finding_id(3)]
     assert receiver.ids == [finding_id(3)]
-    assert (settled("delivered"), settled(failure.reason)) == (before[0] + 1, before[1] + 1)
+    assert (settled("delivered"), settled(reason)) == (before[0] + 1, before[1] + 1)
     (rejection,) = rejections(log)
+    answer = failure if isinstance(failure, Refused) else None
     assert rejection.model_dump() == {
         "schema_": "ecg-delivery-rejection/1",
-        "reason": failure.reason,
+        "reason": reason,
         "finding_id": finding_id(2),
         "finding": {"topic": FINDINGS, "partition": 0, "offset": 1},
-        "attempts": failure.attempts,
-        "ack_code": failure.ack_code,
-        "error_code": failure.error_code,
+        "attempts": attempts,
+        "ack_code": answer.ack_code if answer else None,
+        "error_code": answer.error_code if answer else None,
         "group": GROUP,
         "worker_version": VERSION,
     }
     assert position(log) == 3
+
+
+def test_after_an_error_the_same_finding_may_be_taken_over(log: Log) -> None:
+    append(log, flagged(1), flagged(2))
+    errors = [ERROR] * (RETRY.max_sends - 1)
+
+    def refuse_first(_: Finding) -> None:
+        if errors:
+            raise errors.pop()
+
+    receiver = Receiver(refuse_first)
+    deliver(log, receiver)
+    assert receiver.ids == [finding_id(1), finding_id(2)]
+    assert rejections(log) == []
 
 
 def test_a_rejection_names_no_patient_and_no_reasoning(log: Log) -> None:
@@ -199,7 +231,7 @@ def test_a_rejection_names_no_patient_and_no_reasoning(log: Log) -> None:
         assert secret not in sent
 
 
-@pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"schema": "ecg-finding/2"}'])
+@pytest.mark.parametrize("value", [b"", b"{}", b"\xff", b'{"schema": "ecg-finding/1"}', b"[" * 100_000])
 def test_a_record_that_is_no_finding_becomes_a_rejection(log: Log, value: bytes) -> None:
     log.append([Message(FINDINGS, b"k", value), message(flagged(2))])
     receiver = Receiver()
@@ -208,6 +240,34 @@ def test_a_record_that_is_no_finding_becomes_a_rejection(log: Log, value: bytes)
     (rejection,) = rejections(log)
     assert (rejection.reason, rejection.finding_id, rejection.attempts) == ("finding.unreadable", None, 0)
     assert position(log) == 2
+
+
+def test_no_foreign_key_or_id_is_copied_however_long_it_is(log: Log) -> None:
+    """A key of 80 KB was larger than a log takes beside our headers, and ended the process again and again."""
+    strange = flagged(1).model_copy(update={"finding_id": "DOE^JANE" * 10_000})
+    key = b"DOE^JANE" * 7_000
+    log.append(
+        [
+            Message(FINDINGS, key, b"junk"),
+            Message(FINDINGS, None, b"more junk"),
+            Message(FINDINGS, None, strange.to_json()),
+            message(flagged(2)),
+        ]
+    )
+
+    def refuse(finding: Finding) -> None:
+        if finding.finding_id != finding_id(2):
+            raise REJECTED
+
+    receiver = Receiver(refuse)
+    deliver(log, receiver)
+    assert receiver.ids == [finding_id(2)]
+    written = list(log.read({TopicPartition(REJECTIONS, 0): range(9)}))
+    assert len({record.key for record in written}) == 3
+    for record in written:
+        assert record.key is not None
+        assert len(record.key) == 32
+        assert b"DOE" not in record.key + record.value
 
 
 def test_polling_goes_on_while_a_delivery_waits(log: Log) -> None:
@@ -350,7 +410,7 @@ def test_stopping_leaves_a_delivery_that_takes_too_long_uncommitted(log: Log) ->
 
     with joined(log) as member:
         session = Session(member, StallDetector(300))
-        Deliverer(session, Receiver(stall), GROUP, REJECTIONS).run(stop)
+        Deliverer(session, Receiver(stall), GROUP, REJECTIONS, wall_clock=WHEN_RECORDED).run(stop)
     released.set()
     assert session.progress.draining
     assert position(log) is None
@@ -366,7 +426,7 @@ def test_findings_that_the_log_has_and_does_not_bring_end_the_deliverer() -> Non
 
 
 def test_a_delivery_that_waits_for_its_receiver_is_no_stall() -> None:
-    clock, stop, answer = Clock(), Stop(10), Future[Undelivered | None]()
+    clock, stop, answer = Clock(), Stop(10), Future[Outcome]()
     member = ScriptedMember(
         clock,
         Polled(assigned={TP: None}),

@@ -32,6 +32,16 @@ def test_without_partitions_or_while_draining_it_is_alive_but_not_ready() -> Non
         assert not health(progress).ready
 
 
+def test_in_trouble_it_is_alive_but_not_ready_and_says_why() -> None:
+    progress = working()
+    progress.trouble = "receiver away for 120 s"
+    assert health(progress).alive
+    assert not health(progress).ready
+    assert health(progress).payload()["trouble"] == "receiver away for 120 s"
+    progress.trouble = None
+    assert health(progress).ready
+
+
 def test_a_loop_that_no_longer_turns_is_not_alive() -> None:
     assert health(working(), now=LOOP_STALLED_S - 1).alive
     assert not health(working(), now=LOOP_STALLED_S + 1).alive

@@ -21,10 +21,10 @@ from schemas.rejection import Reason, Rejected, Rejection
 from worker.history.interval import Bound, Interval
 from worker.pipeline import reject
 from worker.redrive import redriver as redriving
-from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
 from worker.redrive.redriver import MAX_REDRIVES, RedriveOutcome, RedrivePlan, Redriver, Refusal
 from worker.redrive_headers import read_redrive
 from worker.stream.envelope import result_message
+from worker.stream.group_position import ExclusiveMember, ReadOnlyPosition
 from worker.stream.session import PUBLISH_ATTEMPTS
 
 INBOUND, REJECTIONS, GROUP = "ecg.inbound", "ecg.rejections", "g-redrive"
@@ -88,8 +88,8 @@ def redrive(
     give_up: bool = False,
     dry_run: bool = False,
 ) -> list[RedriveOutcome]:
-    ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=end)).ranges
-    plan = RedrivePlan(INBOUND, ranges, frozenset(reasons), give_up)
+    interval = Interval.resolve(log, [REJECTIONS], Bound(offset=start), Bound(offset=end))
+    plan = RedrivePlan([INBOUND], interval, frozenset(reasons), give_up)
     outcomes: list[RedriveOutcome] = []
     if dry_run:
         Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, outcomes.append).run()
@@ -244,7 +244,7 @@ def test_too_far_beyond_an_open_one_says_what_to_do(log: SqliteLog, monkeypatch:
 
 def test_a_group_that_is_not_ours_alone_is_not_redriven(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
     rejected(log, UNKNOWN)
-    monkeypatch.setattr("worker.redrive.group_position.JOIN_S", 0.3)
+    monkeypatch.setattr("worker.stream.group_position.JOIN_S", 0.3)
     with closing(log.join(GROUP, [REJECTIONS], "a")) as other:
         other.poll(0, 1)
         with pytest.raises(LogError, match="another process"):

@@ -5,7 +5,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from adapters.log import Log, LogError, Member, Message, Position, PublishFailed, TopicPartition
 from worker.stream.session import JOIN_S, POLL_BUSY_S, POLL_IDLE_S
@@ -14,6 +14,22 @@ Positions = Mapping[TopicPartition, Position | None]
 
 # A member must poll every few seconds, whatever else it does.
 _POLL_EVERY_S: Final = 1.0
+
+
+class GroupPosition(Protocol):
+    """A position in the group: there is one that moves it, and one that does not."""
+
+    def positions(self) -> Positions:
+        """Where the group stands, now or again after PublishFailed."""
+        ...
+
+    def heartbeat(self) -> None:
+        """Called all the while. Raises PublishFailed if the positions count no more."""
+        ...
+
+    def commit(self, messages: Sequence[Message], positions: Mapping[TopicPartition, Position]) -> None:
+        """Write and move, both or neither. Raises PublishFailed or Fenced."""
+        ...
 
 
 class ExclusiveMember:

@@ -9,7 +9,7 @@ import pytest
 from adapters.deadline import Deadline
 from adapters.log import LogError, Message, Polled, Position, PublishFailed, TopicPartition
 from adapters.sqlite.log import SqliteLog
-from worker.redrive.group_position import ExclusiveMember, ReadOnlyPosition
+from worker.stream.group_position import ExclusiveMember, ReadOnlyPosition
 from worker.stream.session import JOIN_S
 
 ZERO, ONE = TopicPartition("ecg.rejections", 0), TopicPartition("ecg.rejections", 1)

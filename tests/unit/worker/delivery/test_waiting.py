@@ -1,0 +1,375 @@
+"""What waits and what does not: a receiver that is away, a message it cannot take, findings of tomorrow."""
+
+import itertools
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import ExitStack, closing
+from typing import Any, Final
+
+import pytest
+from prometheus_client import REGISTRY
+
+from adapters.hl7v2.oru.message import Route, build_oru
+from adapters.log import Polled, Position, Record, TopicPartition
+from adapters.mllp.client import Waits
+from adapters.outbound import open_receiver
+from schemas.delivery import DeliveryRejection, Refused, Unanswered
+from schemas.finding import Finding
+from tests.support.flagged import finding_id, flagged, unflagged
+from tests.support.mllp_peer import Peer, peer, says
+from tests.support.scripted import Clock, ScriptedMember, at_once, idle
+from worker.delivery import contact
+from worker.delivery.deliverer import Deliverer
+from worker.delivery.receiver import Outcome, offer
+from worker.delivery.retry import RetryPolicy
+from worker.stream.session import POLL_IDLE_S, Session
+from worker.stream.stall import StallDetector
+from worker.stream.stop import Stop
+
+TP, OTHER = TopicPartition("ecg.findings", 0), TopicPartition("ecg.findings", 1)
+RETRY: Final = RetryPolicy(max_sends=5, backoff_s=1.0, longest_pause_s=30.0)
+HOUR_S: Final = 3600.0
+AWAY = Unanswered(sent=False, cause="ConnectionRefusedError")
+SILENT = Unanswered(sent=True, cause="TimeoutError")
+
+Answer = Callable[[int], Exception | None]
+"""What a receiver says to the finding with this number; None: it takes it over."""
+
+
+class Desk:
+    """A deliverer on a scripted log, clock and receiver; `asked` are the numbers of what was sent, in order."""
+
+    def __init__(
+        self,
+        answer: Answer,
+        retry: RetryPolicy = RETRY,
+        *partitions: TopicPartition,
+        wall_clock: Callable[[], float] | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.answer = answer
+        self.asked: list[tuple[float, int]] = []
+        self.taken: list[int] = []
+        self.late: list[int | None] = []
+        self.stop = Stop(10)
+        self.member = ScriptedMember(self.clock, Polled(assigned=dict.fromkeys(partitions or (TP,))))
+        session = Session(self.member, StallDetector(300, self.clock), clock=self.clock, in_background=at_once)
+        self.progress = session.progress
+        self.deliverer = Deliverer(
+            session, self, "ecg-deliver", "ecg.delivery-rejections", retry,
+            wall_clock=wall_clock or self.clock, in_background=at_once,
+        )  # fmt: skip
+
+    def deliver(self, finding: Finding, late_h: int | None) -> None:
+        number = int(finding.finding_id[:4])
+        self.late.append(late_h)
+        self.asked.append((self.clock.now, number))
+        if failure := self.answer(number):
+            raise failure
+        self.taken.append(number)
+
+    def run(self, *script: Polled | Callable[[], object]) -> None:
+        self.member.script.extend([*script, self.stop.set])
+        self.deliverer.run(self.stop)
+
+    def times(self, number: int) -> int:
+        return [asked for _, asked in self.asked].count(number)
+
+    @property
+    def position(self) -> int:
+        """Where the group stands in the first partition."""
+        moved = [positions[TP].offset for _, positions in self.member.published if TP in positions]
+        return moved[-1] if moved else 0
+
+    @property
+    def rejections(self) -> list[DeliveryRejection]:
+        return [DeliveryRejection.model_validate_json(message.value) for message in self.member.messages]
+
+
+def record(number: int, finding: Finding | bytes | None = None, partition: TopicPartition = TP) -> Record:
+    """The alert with this number at this offset, written at second 1000, when the tests' clock begins."""
+    content = flagged(number) if finding is None else finding
+    value = content if isinstance(content, bytes) else content.to_json()
+    return Record(partition.topic, partition.partition, number, 1_000_000, None, value)
+
+
+def alerts(*numbers: int) -> Polled:
+    return Polled(tuple(record(number) for number in numbers))
+
+
+def hours(count: float) -> list[Polled]:
+    return idle(round(count * HOUR_S / POLL_IDLE_S))
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
+    """What is logged of the receiver."""
+    lines: list[tuple[str, dict[str, Any]]] = []
+
+    class Lines:
+        def warning(self, event: str, **fields: object) -> None:
+            lines.append((event, fields))
+
+        info = warning
+
+    monkeypatch.setattr(contact, "log", Lines())
+    yield lines
+
+
+@pytest.mark.parametrize("failure", [AWAY, SILENT], ids=["not reachable", "silent"])
+def test_a_receiver_that_is_away_for_an_hour_gets_every_alert_once_and_in_order(failure: Unanswered) -> None:
+    desk = Desk(lambda number: failure if desk.clock.now < 1000 + HOUR_S else None)
+    desk.run(
+        Polled((record(0), record(1, unflagged(1)), record(2), record(3))), *hours(0.5), alerts(4), *hours(1), *idle(20)
+    )
+    assert desk.taken == [0, 2, 3, 4]
+    assert desk.rejections == []
+    assert desk.position == 5
+    assert desk.progress.trouble is None
+
+
+def test_what_the_receiver_does_not_get_is_not_committed_and_no_transaction_is_made() -> None:
+    desk = Desk(lambda number: AWAY if number else None)
+    desk.run(alerts(0, 1), *hours(2))
+    assert (desk.taken, desk.position, len(desk.member.published)) == ([0], 1, 1)
+
+
+def test_a_receiver_that_is_away_is_asked_less_and_less_often_up_to_a_bound() -> None:
+    desk = Desk(lambda number: AWAY)
+    desk.run(alerts(0), *hours(1))
+    moments = [at for at, _ in desk.asked]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
+    assert 0.5 <= pauses[0] <= 1.3
+    assert all(15 <= pause <= 30.5 for pause in pauses[5:])
+
+
+def test_a_receiver_that_takes_connections_and_is_silent_gets_few_copies() -> None:
+    """A few soon, then one a longest pause; a real one keeps each waiting for `deliver_ack_s` besides."""
+    desk = Desk(lambda number: SILENT)
+    desk.run(alerts(0), *hours(1))
+    assert desk.times(0) <= RETRY.max_sends + HOUR_S / (RETRY.longest_pause_s / 2)
+    assert desk.rejections == []
+
+
+def gauge(name: str) -> float | None:
+    return REGISTRY.get_sample_value(name)
+
+
+def test_while_it_is_away_readiness_and_metrics_say_so(said: list[tuple[str, dict[str, Any]]]) -> None:
+    seen: list[tuple[Any, Any, Any]] = []
+
+    def look() -> None:
+        seen.append((desk.progress.trouble, gauge("ecg_receiver_away_seconds"), gauge("ecg_oldest_alert_seconds")))
+
+    desk = Desk(lambda number: AWAY if desk.clock.now < 1000 + HOUR_S else None)
+    desk.clock.now += 60
+    desk.run(look, look, alerts(0), *hours(0.25), look, look, *hours(1), look, look)
+    assert seen[1] == (None, 0, 0)
+    trouble, away_s, oldest_s = seen[3]
+    assert 850 <= away_s <= 900
+    assert oldest_s == pytest.approx(away_s + 60, abs=2)
+    assert trouble == f"receiver away for {away_s:.0f} s; oldest alert {oldest_s:.0f} s"
+    assert seen[5] == (None, 0, 0)
+    events = [event for event, _ in said]
+    assert events[0] == "the receiver is away, its alerts wait"
+    assert events[-1] == "the receiver is back"
+    assert set(events[1:-1]) == {"the receiver is still away"}
+    assert 30 <= len(events) <= HOUR_S / contact.SAY_EVERY_S + 2
+    assert said[0][1] == {"error_type": "ConnectionRefusedError"}
+
+
+def test_over_tcp_a_receiver_that_was_down_for_longer_than_was_ever_waited_gets_the_alerts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = int(listener.getsockname()[1])
+    desk = Desk(lambda number: None)
+    url = f"mllp://127.0.0.1:{port}"
+    with ExitStack() as parts:
+        receiver = parts.enter_context(closing(open_receiver(url, Route(), Waits(connect_s=2, ack_s=5))))
+        heard: list[Peer] = []
+        desk.answer = lambda number: offer(receiver, flagged(number), None)
+        desk.run(
+            alerts(0, 1),
+            *hours(0.5),
+            lambda: heard.append(parts.enter_context(peer(says("AA"), port=port))),
+            *idle(300),
+        )
+        assert heard[0].messages == [build_oru(flagged(number), Route()) for number in (0, 1)]
+    assert desk.asked[-2][0] - desk.asked[0][0] > 900
+    assert desk.rejections == []
+    assert desk.position == 2
+
+
+def test_an_end_while_it_is_away_comes_at_once_and_commits_nothing() -> None:
+    desk = Desk(lambda number: AWAY)
+    desk.run(alerts(0, 1), *idle(50))
+    assert desk.member.published == []
+    assert desk.progress.draining
+
+
+def test_an_end_while_it_is_silent_does_not_wait_for_the_answer() -> None:
+    never: Future[Outcome] = Future()
+    clock, stop = Clock(), Stop(0.05)
+    member = ScriptedMember(clock, Polled(assigned={TP: None}), alerts(0), *idle(5), stop.set)
+    session = Session(member, StallDetector(300, clock), clock=clock, in_background=at_once)
+    desk = Desk(lambda number: None)
+    Deliverer(session, desk, "g", "r", RETRY, wall_clock=clock, in_background=lambda name, call: never).run(stop)
+    assert member.published == []
+
+
+def test_one_message_that_is_never_acknowledged_is_parked_while_the_others_go_on() -> None:
+    desk = Desk(lambda number: SILENT if number == 1 else None)
+    desk.run(alerts(0, 1, 2, 3), *idle(300))
+    assert desk.taken == [0, 2, 3]
+    assert desk.times(1) == RETRY.max_sends
+    (rejection,) = desk.rejections
+    assert (rejection.reason, rejection.finding.offset, rejection.attempts) == ("receiver.no_ack", 1, RETRY.max_sends)
+    assert desk.position == 4
+    assert [positions[TP].offset for _, positions in desk.member.published] == [1, 3, 4]
+    assert desk.progress.trouble is None
+
+
+def test_sent_once_only_it_is_parked_after_that() -> None:
+    desk = Desk(lambda number: SILENT if number == 0 else None, RetryPolicy(max_sends=1))
+    desk.run(alerts(0, 1), *idle(300))
+    assert (desk.times(0), desk.taken) == (1, [1])
+    assert [rejection.attempts for rejection in desk.rejections] == [1]
+
+
+def test_an_answer_of_any_kind_shows_that_the_receiver_is_there() -> None:
+    desk = Desk({0: SILENT, 1: Refused("AR")}.get)
+    desk.run(alerts(0, 1, 2), *idle(300))
+    assert desk.taken == [2]
+    assert sorted((r.finding.offset, r.reason.value) for r in desk.rejections) == [
+        (0, "receiver.no_ack"),
+        (1, "receiver.rejected"),
+    ]
+
+
+def test_two_messages_in_a_row_that_are_never_acknowledged_are_parked_too() -> None:
+    desk = Desk(lambda number: SILENT if number in (0, 1) else None)
+    desk.run(alerts(0, 1, 2, 3), *hours(0.5))
+    assert desk.taken == [2, 3]
+    assert [(r.finding.offset, r.reason.value) for r in desk.rejections] == [
+        (0, "receiver.no_ack"),
+        (1, "receiver.no_ack"),
+    ]
+    assert desk.position == 4
+
+
+def test_a_lone_message_without_an_answer_waits_until_there_is_another() -> None:
+    desk = Desk(lambda number: SILENT if number == 0 else None)
+    looks: list[tuple[int, str | None]] = []
+    desk.run(
+        alerts(0),
+        *hours(2),
+        lambda: looks.append((desk.position, desk.progress.trouble)),
+        alerts(1),
+        *hours(0.1),
+    )
+    ((position, trouble),) = looks
+    assert position == 0
+    assert trouble is not None
+    assert trouble.startswith("receiver away for 7")
+    assert desk.taken == [1]
+    assert [r.reason.value for r in desk.rejections] == ["receiver.no_ack"]
+
+
+@pytest.mark.parametrize("comes_back_after", range(1, 40))
+def test_a_receiver_that_comes_back_between_any_two_sends_costs_nobody_an_alert(comes_back_after: int) -> None:
+    desk = Desk(lambda number: SILENT if len(desk.asked) <= comes_back_after else None)
+    desk.run(alerts(0, 1, 2), *hours(0.5))
+    assert desk.rejections == []
+    assert sorted(desk.taken) == [0, 1, 2]
+    assert desk.position == 3
+
+
+def test_a_failed_transaction_does_not_send_again_what_went_ahead() -> None:
+    desk = Desk(lambda number: SILENT if number == 0 else None)
+    desk.member.failures = 1
+    again: Sequence[Polled] = (Polled(revoked=frozenset({TP}), assigned={TP: None}), alerts(0, 1))
+    desk.member.on_rewind = again
+    desk.run(alerts(0, 1), *idle(300))
+    assert (desk.taken, desk.times(0)) == ([1], RETRY.max_sends)
+    assert [r.reason.value for r in desk.rejections] == ["receiver.no_ack"]
+    assert desk.position == 2
+
+
+NEWER = b'{"schema":"ecg-finding/999","finding_id":"x","what":["nobody","knows"]}'
+
+
+def test_a_finding_of_a_newer_version_stops_its_partition_and_nothing_is_passed() -> None:
+    looks: list[str | None] = []
+    desk = Desk(lambda number: None, RETRY, TP, OTHER)
+    desk.run(
+        Polled((record(0), record(1, NEWER), record(2), record(0, partition=OTHER))),
+        *idle(10),
+        Polled((record(7, partition=OTHER),)),
+        *hours(1),
+        lambda: looks.append(desk.progress.trouble),
+    )
+    assert desk.taken == [0, 0, 7]
+    assert desk.rejections == []
+    assert desk.position == 1
+    assert desk.member.published[-1][1] == {OTHER: Position(8)}
+    assert desk.member.paused >= {TP}
+    assert looks == ["a finding of a newer version (ecg-finding/999) waits; upgrade deliver"]
+
+
+def test_a_newer_finding_keeps_the_process_up_though_nothing_else_comes() -> None:
+    desk = Desk(lambda number: None)
+    desk.member.script.extend([Polled((record(0, NEWER),)), *hours(1), desk.stop.set])
+    desk.deliverer.run(desk.stop, idle_exit_s=5.0)
+    assert desk.stop.is_set()
+
+
+def test_a_partition_with_a_newer_finding_that_moves_away_is_forgotten() -> None:
+    desk = Desk(lambda number: None)
+    desk.run(Polled((record(0, NEWER),)), *idle(3), Polled(revoked=frozenset({TP}), assigned={OTHER: None}), *idle(3))
+    assert (desk.deliverer.held, desk.progress.trouble) == (0, None)
+
+
+def test_a_record_that_the_log_cannot_give_is_a_rejection() -> None:
+    broken = Record(TP.topic, 0, 0, None, None, b"", unreadable="a corrupt batch")
+    desk = Desk(lambda number: None)
+    desk.run(Polled((broken, record(1))), *idle(10))
+    assert desk.taken == [1]
+    assert [(r.reason.value, r.finding.offset) for r in desk.rejections] == [("finding.unreadable", 0)]
+
+
+def test_findings_that_the_log_lost_are_told_with_their_range_and_passed() -> None:
+    desk = Desk(lambda number: None)
+
+    def lose() -> None:
+        (lease,) = desk.deliverer._session.leases.values()
+        desk.deliverer.lose(range(3, 9), lease)
+
+    before = REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": "findings.gone"}) or 0.0
+    desk.run(lose, Polled((record(9),)), *idle(10))
+    (rejection,) = desk.rejections
+    assert (rejection.reason, rejection.finding.offset, rejection.last_offset) == ("findings.gone", 3, 8)
+    assert rejection.finding_id is None
+    assert b'"last_offset":8' in desk.member.messages[0].value
+    assert [positions[TP].offset for _, positions in desk.member.published] == [9, 10]
+    assert desk.taken == [9]
+    assert REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": "findings.gone"}) == before + 1
+
+
+def test_ids_are_those_of_the_findings() -> None:
+    """The helpers above rest on it."""
+    assert int(finding_id(17)[:4]) == 17
+
+
+RECORDED_S: Final = flagged().ecg.acquired_at.timestamp()
+
+
+def test_an_alert_that_waits_for_longer_than_it_lives_is_a_review_the_same_each_time() -> None:
+    desk = Desk(
+        lambda number: SILENT if desk.clock.now < 1000 + 4 * HOUR_S else None,
+        wall_clock=lambda: RECORDED_S + 22.5 * HOUR_S + desk.clock() - 1000,
+    )
+    desk.run(alerts(0), *hours(5))
+    assert desk.taken == [0]
+    assert set(desk.late) == {None, 24}
+    assert desk.late[-1] == 24, "as it was when it was first tried as a review, though it is 26 h by now"
+    assert desk.rejections == []
