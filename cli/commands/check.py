@@ -125,16 +125,15 @@ def _report_on_retention(settings: Settings) -> list[str]:
 
 
 def _report_on_embedded_retention(settings: Settings) -> list[str]:
-    """What an embedded log is told to keep, against what an audit asks for."""
-    kept, wanted = settings.log_keep_days, settings.audit_keep_days
-    if kept is not None and kept < wanted:
-        return [_fail("retention", f"ECG_LOG_KEEP_DAYS is {kept}, and ECG_AUDIT_KEEP_DAYS {wanted}; raise the one or "
-                                   "lower the other")]  # fmt: skip
-    if settings.log_keep_bytes is not None:
-        output.notify(
-            f"warn  retention: ECG_LOG_KEEP_BYTES may take records before the {wanted} days of ECG_AUDIT_KEEP_DAYS"
-        )
-    output.notify(f"ok    retention: records are kept for {f'{kept} days' if kept else 'ever'}")
+    """An embedded log keeps everything unless it is bounded."""
+    days, size_bytes, asked_days = settings.log_keep_days, settings.log_keep_bytes, settings.audit_keep_days
+    if days is not None and days < asked_days:
+        fault = f"the log keeps records for {days} days, and {asked_days} days are asked for; raise ECG_LOG_KEEP_DAYS"
+        return [_fail("retention", f"{fault}, or lower ECG_AUDIT_KEEP_DAYS")]
+    if size_bytes is not None:
+        output.notify(f"warn  retention: what does not fit into {size_bytes} bytes goes, however young it is")
+    else:
+        output.notify(f"ok    retention: the log keeps every record {f'for {days} days' if days else 'for ever'}")
     return []
 
 

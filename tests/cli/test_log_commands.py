@@ -118,6 +118,24 @@ def test_check_reads_every_page(path: Path) -> None:
     assert "ok    file: " in run("check", "--log", f"sqlite://{path}", ECG_ENGINE="echo").stderr
 
 
+@pytest.mark.parametrize(
+    ("kept", "code", "said"),
+    [
+        ({}, 0, "ok    retention: the log keeps every record for ever"),
+        ({"ECG_LOG_KEEP_DAYS": 2192}, 0, "ok    retention: the log keeps every record for 2192 days"),
+        (
+            {"ECG_LOG_KEEP_DAYS": 2191},
+            1,
+            "FAIL  retention: the log keeps records for 2191 days, and 2192 days are asked",
+        ),
+        ({"ECG_LOG_KEEP_BYTES": 10**9}, 0, "warn  retention: what does not fit into 1000000000 bytes goes"),
+    ],
+)
+def test_check_holds_retention_to_what_an_audit_asks(path: Path, kept: dict[str, object], code: int, said: str) -> None:
+    done = run("check", "--log", f"sqlite://{path}", **{"ECG_ENGINE": "echo", **kept})
+    assert (done.returncode, said in done.stderr) == (code, True), done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["stats"], ["prune", "--keep-days", "1"], ["backup", "x"], ["salvage", "x"]])
 def test_kafka_and_a_file_that_is_not_there_are_a_wrong_use(arguments: list[str], tmp_path: Path) -> None:
     done = run("log", *arguments, "--log", "kafka://127.0.0.1:1")

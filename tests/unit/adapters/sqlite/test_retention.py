@@ -158,6 +158,22 @@ def test_a_group_that_never_committed_has_everything_to_read_since_it_came(open_
     assert offsets(log) == [0, 1, 2]
 
 
+def test_a_group_that_came_committed_nothing_and_left_is_told_what_went_since(open_log: Open, clock: Clock) -> None:
+    log = open_log(Retention(keep_bytes=MEGABYTE))
+    fill(log, 1)
+    with joined(log, "group", "inbound") as worker:
+        worker.poll(0)
+    fill(log, 20, size_bytes=100_000)
+    with joined(log, "other", "findings") as worker:
+        settle(worker, clock)
+    first = log.bounds(ONE)[0]
+    assert first > 1
+    member = log.join("group", ["inbound"], "worker-0")
+    assert member.poll(0, 1).assigned == {ONE: None}
+    assert member.poll(0, 1).gone == {ONE: range(first)}
+    member.close()
+
+
 def test_a_group_of_the_version_before_is_not_robbed(open_log: Open, clock: Clock, path: Path) -> None:
     log = open_log(Retention(keep_days=1))
     fill(log, 2)
