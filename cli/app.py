@@ -6,7 +6,20 @@ Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2
 import typer
 
 from cli import failure, options
-from cli.commands import check, deliver, demo, export_vision, files, rejections, replay, run, settings, simulate, topics
+from cli.commands import (
+    check,
+    deliver,
+    deliveries,
+    demo,
+    export_vision,
+    files,
+    rejections,
+    replay,
+    run,
+    settings,
+    simulate,
+    topics,
+)
 
 app = typer.Typer(
     name="ecg-worker",
@@ -31,6 +44,7 @@ app.command()(files.render)
 app.command()(topics.submit)
 app.command()(topics.read)
 app.command()(failure.service(deliver.deliver))
+app.add_typer(deliveries.app, name="deliveries")
 app.command()(replay.replay)
 app.add_typer(rejections.app, name="rejections")
 app.command()(check.check)
