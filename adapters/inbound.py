@@ -8,17 +8,19 @@ from pathlib import Path
 from typing import Final
 
 from adapters.dicom.decode import decode_dicom, looks_like_dicom
-from adapters.dicom.priority import peek_dicom
+from adapters.dicom.priority import peek_dicom, peek_dicom_units
 from adapters.hl7v2.decode import decode_hl7v2, looks_like_hl7v2
-from adapters.hl7v2.priority import peek_hl7v2
+from adapters.hl7v2.priority import peek_hl7v2, peek_hl7v2_units
 from adapters.log import MAX_VALUE_BYTES, Headers
 from adapters.recording.site import SiteDefaults
-from schemas.ecg import Ecg, Priority
+from schemas.ecg import Ecg, Glimpse, Priority
 from schemas.rejection import Reason, Rejected
 
 PRIORITY_HEADER: Final = "ecg-priority"
 # Both formats show themselves in their first bytes: DICOM behind a preamble of 128, HL7 behind framing.
 _OPENING_BYTES: Final = 256
+# Of a record's headers the last so many are looked at.
+_PEEKED_HEADERS: Final = 64
 _STATED: Final[dict[bytes, Priority]] = {b"STAT": "stat", b"ASAP": "asap", b"ROUTINE": "routine"}
 
 
@@ -52,8 +54,8 @@ def peek_priority(value: bytes, headers: Headers) -> Priority:
     It is a guess, for the order of work only: a finding goes by what the decoder reads.
     """
     try:
-        for name, stated in reversed(headers):
-            if name == PRIORITY_HEADER and stated.upper() in _STATED:
+        for name, stated in reversed(headers[-_PEEKED_HEADERS:]):
+            if name == PRIORITY_HEADER and stated[:_OPENING_BYTES].upper() in _STATED:
                 return _STATED[stated.upper()]
         if looks_like_dicom(value):
             return peek_dicom(value)
@@ -62,6 +64,22 @@ def peek_priority(value: bytes, headers: Headers) -> Priority:
     except Exception:  # noqa: BLE001 - whatever is wrong with the record, the decoder will say
         return "routine"
     return "routine"
+
+
+def glance(value: bytes, headers: Headers) -> Glimpse:
+    """What a record says of its urgency before it is decoded, as `peek_priority`: quick, a guess, never raising."""
+    return Glimpse(peek_priority(value, headers), _peek_units(value))
+
+
+def _peek_units(value: bytes) -> tuple[str, ...]:
+    try:
+        if looks_like_dicom(value):
+            return peek_dicom_units(value)
+        if looks_like_hl7v2(value):
+            return peek_hl7v2_units(value)
+    except Exception:  # noqa: BLE001 - as above
+        return ()
+    return ()
 
 
 def _decode(payload: bytes, site: SiteDefaults) -> Ecg:

@@ -9,6 +9,7 @@ either both happened or neither. A reader sees committed records only.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from adapters.deadline import Deadline
@@ -23,6 +24,8 @@ MAX_VALUE_BYTES: Final = 16 * 1024 * 1024
 
 # Key and headers together. Identifiers and trace context need a few hundred bytes.
 MAX_LABEL_BYTES: Final = 64 * 1024
+
+NO_TOPICS: Final[Mapping[str, float]] = MappingProxyType({})
 
 # A position's note. Kafka's default offset.metadata.max.bytes: a larger one would fail the whole transaction.
 MAX_METADATA_BYTES: Final = 4096
@@ -92,13 +95,15 @@ class Polled:
     `revoked` comes first: whatever was in work for those partitions is stale. Then `assigned`: partitions that are now
     ours, with the group's committed position, or None if it never committed one (reading starts at the first record).
     Then `gone`: offsets that were next to be read and that the log no longer holds. Then the records. A partition that
-    was taken and given back in between stands in both.
+    was taken and given back in between stands in both; so do those whose topic was deleted and made again, which are
+    read from their first record and stand in `remade` too.
     """
 
     records: tuple[Record, ...] = ()
     revoked: frozenset[TopicPartition] = frozenset()
     assigned: Mapping[TopicPartition, Position | None] = field(default_factory=dict)
     gone: Mapping[TopicPartition, range] = field(default_factory=dict)
+    remade: frozenset[TopicPartition] = frozenset()
 
 
 class LogError(WorkerError):
@@ -181,10 +186,13 @@ class Publisher(Protocol):
 class Log(Protocol):
     """A connection to a log."""
 
-    def create_topics(self, partitions: Mapping[str, int], replicas: int | None = None) -> tuple[CreatedTopic, ...]:
+    def create_topics(
+        self, partitions: Mapping[str, int], replicas: int | None = None, keep_days: Mapping[str, float] = NO_TOPICS
+    ) -> tuple[CreatedTopic, ...]:
         """Create the topics that do not exist yet, with this many partitions each; return those.
 
-        `replicas` is how many copies the log keeps of each; without it the log chooses. Raises LogError if it cannot.
+        `replicas` is how many copies the log keeps of each; without it the log chooses. Records on topics that
+        `keep_days` names stay for at least so many days. Raises LogError if it cannot.
         """
         ...
 

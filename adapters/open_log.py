@@ -45,7 +45,8 @@ def _flaw(url: str) -> str | None:
 
 
 def _is_address(server: str) -> bool:
-    found = re.fullmatch(r"([^\s:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", server)
+    # No escapes in it: %40 is an @, and what is before that may be a password.
+    found = re.fullmatch(r"([\w.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?", server)
     if found is None or not (found[2] is None or 0 < int(found[2]) < 65536):
         return False
     try:

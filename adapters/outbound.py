@@ -1,13 +1,15 @@
 """From a URL to a receiver of findings. The one place that names every outbound form."""
 
 import os
+import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from adapters.hl7v2.oru.message import Route, build_oru, control_id
+from adapters.hl7v2.oru.message import Event, Route, build_oru, control_id
+from adapters.loopback import is_loopback
 from adapters.mllp.client import MllpClient, Waits
 from adapters.mllp.framing import framed
 from schemas.delivery import Unsendable
@@ -36,10 +38,14 @@ class MllpReceiver:
     def __init__(self, client: MllpClient, route: Route) -> None:
         self._client, self._route = client, route
 
-    def deliver(self, finding: Finding) -> None:
-        """One try; return if the receiver has taken the finding over. Raises Unanswered, Refused or Unsendable."""
+    def deliver(self, finding: Finding, late_h: int | None = None) -> None:
+        """One try; return if the receiver has taken the finding over. Raises Unanswered, Refused or Unsendable.
+
+        With `late_h`, whole hours since the recording, it is sent as a review.
+        """
+        event: Event = "alert" if late_h is None else "review"
         try:
-            message, name = build_oru(finding, self._route), control_id(finding.finding_id)
+            message, name = build_oru(finding, self._route, late_h), control_id(finding.finding_id, event)
             framed(message)
         except Exception as error:  # what is in one finding must not stop those behind it
             raise Unsendable(type(error).__name__) from error
@@ -50,11 +56,8 @@ class MllpReceiver:
         self._client.close()
 
 
-def open_receiver(url: str, route: Route, waits: Waits, tls: TlsFiles | None = None) -> MllpReceiver:
-    """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
-
-    Raises ReceiverError.
-    """
+def check_receiver(url: str) -> SplitResult:
+    """The parts of a receiver's URL. Raises ReceiverError, with what is wrong and the forms; it is not repeated."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -69,10 +72,29 @@ def open_receiver(url: str, route: Route, waits: Waits, tls: TlsFiles | None = N
         raise ReceiverError(f"its {'port' if host else 'host'} is missing; {_FORM}")
     if parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc:
         raise ReceiverError(f"it holds more than a host and a port; {_FORM}")
+    if not re.fullmatch(r"[\w.:-]+", host):  # no escapes in it: %40 is an @, and what is before that a password
+        raise ReceiverError(f"its host could be no name in the DNS; {_FORM}")
+    return parts
+
+
+def open_receiver(
+    url: str, route: Route, waits: Waits, tls: TlsFiles | None = None, *, allow_plaintext: bool = False
+) -> MllpReceiver:
+    """The receiver at `mllp://HOST:PORT` or, over TLS, `mllps://HOST:PORT`. Connects with the first finding.
+
+    Raises ReceiverError.
+    """
+    parts = check_receiver(url)
+    host = str(parts.hostname)
     if parts.scheme == "mllp" and tls is not None:
         raise ReceiverError("TLS files are given, but the receiver's URL is mllp://; write mllps://, or unset them")
+    if parts.scheme == "mllp" and not (allow_plaintext or is_loopback(host)):
+        raise ReceiverError(
+            "patients' identifiers would go to another machine unencrypted; write mllps:// for TLS, or set "
+            "ECG_DELIVER_ALLOW_PLAINTEXT=1 if nobody else can reach that network"
+        )
     context = _context(tls or TlsFiles()) if parts.scheme == "mllps" else None
-    return MllpReceiver(MllpClient(host, port, waits, context), route)
+    return MllpReceiver(MllpClient(host, parts.port or 0, waits, context), route)
 
 
 def _context(files: TlsFiles) -> ssl.SSLContext:

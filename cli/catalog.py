@@ -14,6 +14,7 @@ from pydantic import Field
 
 from adapters.log import LogError
 from adapters.open_log import check_url
+from adapters.outbound import ReceiverError, check_receiver
 
 PREFIX: Final = "ECG_"
 
@@ -29,7 +30,7 @@ class Setting:
     bounds       of a number, in pydantic's terms
     check        returns the value, or raises ValueError with what it is not
     default      the default in words where it depends on the machine
-    url          may hold a password that somebody wrote where none belongs: shown without it
+    url          may hold a password that somebody wrote where none belongs: never repeated if it is wrong
     """
 
     name: str
@@ -60,7 +61,21 @@ def _log_url(url: str) -> str:
         check_url(url)
     except LogError as error:
         raise ValueError(str(error)) from None
-    return url
+    return _in_small_letters(url)
+
+
+def _receiver_url(url: str) -> str:
+    try:
+        check_receiver(url)
+    except ReceiverError as error:
+        raise ValueError(str(error)) from None
+    return _in_small_letters(url)
+
+
+def _in_small_letters(url: str) -> str:
+    """A URL that was checked, with the scheme as everything else here writes it, and without spaces around it."""
+    scheme, separator, rest = url.strip().partition(":")
+    return scheme.lower() + separator + rest
 
 
 def _time_zone(name: str) -> str:
@@ -92,6 +107,7 @@ _WEEK_S: Final = 7 * 24 * 3600.0  # longer than anybody waits; the clocks of all
 
 _ONE: Final[Any] = Field(ge=1, le=_MOST)
 _CORES: Final[Any] = Field(ge=1, le=256)
+_DAYS: Final[Any] = Field(ge=1, le=36_525)  # a century
 _NOT_NEGATIVE: Final[Any] = Field(ge=0, le=_WEEK_S)
 _POSITIVE: Final[Any] = Field(gt=0, le=_WEEK_S)
 
@@ -104,9 +120,13 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("group", "consumer group of `run`", flag="--group"),
         Setting("member", "stable name of this process within its group", default="the machine's host name"),
         Setting("inbound_topic", "ECGs come in here"),
+        Setting("inbound_topics", "several topics that ECGs come in on, the most urgent first, with commas between; "
+                "inbound_topic is the last of them unless it has a place here"),
         Setting("findings_topic", "findings go here"),
         Setting("rejections_topic", "what cannot be read goes here, with a code"),
         Setting("audit_topic", "`replay` writes here"),
+        Setting("audit_keep_days", "how long a past result can be asked for: `check` wants every topic to keep its "
+                "records for so many days, and `check --create-topics` makes them so", bounds=_DAYS),
     ),
     "Site": (
         Setting("site_zone", "time zone of local times in messages", check=_time_zone),
@@ -120,6 +140,8 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("threads", "CPU threads of the engine; not set: all cores", "engine.threads", bounds=_CORES),
         Setting("batch_wait_s", "how long the oldest question waits for a fuller batch", "engine.batch_wait_s",
                 bounds=_NOT_NEGATIVE),
+        Setting("engine_failures", "a worker ends if the engine fails so often with no answer in between",
+                "engine.failures", bounds=_ONE),
         Setting("echo_slots", "questions that the echo engine answers as one batch", "engine.echo_slots", bounds=_ONE),
         Setting("echo_batch_s", "time that the echo engine takes for a batch", "engine.echo_batch_s",
                 bounds=_NOT_NEGATIVE),
@@ -135,8 +157,14 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
                 "stream.publish_records", bounds=_ONE),
         Setting("publish_wait_s", "age of the oldest result that makes a transaction due", "stream.publish_wait_s",
                 bounds=_NOT_NEGATIVE),
-        Setting("rejected_share", "a worker ends if more of its last results were rejections; 1: never",
+        Setting("urgent_units", "units whose ECGs go before others, with commas between: PV1-3 of HL7 v2, or "
+                "station, department or place of DICOM; ED is also whoever has patient class E"),
+        Setting("routine_share", "of the records begun while STAT ones wait, how much is others at least",
+                "stream.routine_share", bounds=Field(gt=0, le=1)),
+        Setting("rejected_share", "a worker reads on slowly if more of its last results were rejections; 1: never",
                 "stream.rejected_share", bounds=Field(gt=0, le=1)),
+        Setting("rejected_pace_s", "how long lies between two records, but for STAT ones, while it does",
+                "stream.rejected_pace_s", bounds=_POSITIVE),
         Setting("stuck_s",
                 "a worker ends if a partition, a transaction or a preparation stands still for so long",
                 "stream.stuck_s", bounds=_POSITIVE),
@@ -149,9 +177,14 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
     ),
     "Delivery": (
         Setting("deliver_to", "where flagged findings go: mllp://HOST:PORT or mllps://HOST:PORT", flag="--to",
-                url=True),
+                url=True, check=_receiver_url),
         Setting("deliver_group", "consumer group of `deliver`", flag="--group"),
         Setting("delivery_rejections_topic", "what a receiver did not take over goes here", "deliver.rejections_topic"),
+        Setting("deliver_allow_plaintext", "mllp:// to another machine, without TLS"),
+        Setting("alert_lifetime_h", "an alert that is sent later after the recording is a review",
+                "deliver.lifetimes.alert_h", bounds=_POSITIVE),
+        Setting("review_lifetime_h", "and one that is later still is not sent, but recorded and counted",
+                "deliver.lifetimes.review_h", bounds=_POSITIVE),
         Setting("deliver_sending_facility", "MSH-4", "deliver.route.sending_facility"),
         Setting("deliver_receiving_application", "MSH-5", "deliver.route.receiving_application"),
         Setting("deliver_receiving_facility", "MSH-6", "deliver.route.receiving_facility"),

@@ -103,7 +103,7 @@ def end_stalled(reason: str) -> NoReturn:
     """End a process whose threads no longer move, from the watchdog's thread."""
     sentence = f"{reason}; start the worker again, it goes on from what is committed"
     watchdog.report(reason)
-    _leave_for_kubernetes(sentence)
+    leave_for_kubernetes(sentence)
     os.write(2, f"ecg-worker: {sentence}\n".encode())  # not through what another thread may hold
     os._exit(WorkerError.exit_code)
 
@@ -117,17 +117,17 @@ def _end_wrong_use(program: str, error: Any) -> NoReturn:
 
 
 def _end(program: str, sentence: str, code: int) -> NoReturn:
-    _leave_for_kubernetes(sentence)
+    leave_for_kubernetes(sentence)
     for line in sentence.splitlines():
         output.notify(f"{program}: {_one_line(line)}")
     sys.exit(code)
 
 
 def _one_line(sentence: str) -> str:
-    return output.printable(" ".join(sentence.split()))
+    return output.printable(output.without_passwords(" ".join(sentence.split())))
 
 
-def _leave_for_kubernetes(sentence: str) -> None:
+def leave_for_kubernetes(sentence: str) -> None:
     """Write the sentence where `kubectl describe pod` finds it. Whoever cannot be told this way reads stderr."""
     stated = os.environ.get(TERMINATION_LOG)
     file = Path(stated) if stated else _KUBERNETES_LOG

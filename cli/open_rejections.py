@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adapters.log import Log, Position, Record, TopicPartition
-from cli import options
+from adapters.log import Log, Position, Record
 from schemas.finding import RecordRef
 
 if TYPE_CHECKING:
+    from worker.history.interval import Interval
     from worker.stream.group_position import GroupPosition
 
 From = Annotated[
@@ -20,17 +20,6 @@ From = Annotated[
 To = Annotated[
     str | None, typer.Option("--to", metavar="T", help="offset or time, exclusive; default: the last rejection now")
 ]
-
-# After every possible offset.
-_END: Final = "9223372036854775807"
-
-
-def ranges(log: Log, topic: str, start: str | None, end: str | None) -> dict[TopicPartition, range]:
-    """The offsets of the rejections that are asked for, in every partition, fixed as they are now."""
-    from worker.history.interval import Interval
-
-    interval = Interval.resolve(log, topic, options.parse_bound(start or "0"), options.parse_bound(end or _END))
-    return dict(interval.ranges)
 
 
 def position(log: Log, group: str, topic: str, member: str, parts: ExitStack, *, dry_run: bool) -> "GroupPosition":
@@ -42,17 +31,18 @@ def position(log: Log, group: str, topic: str, member: str, parts: ExitStack, *,
     return ExclusiveMember(parts.enter_context(closing(log.join(group, [topic], member))), log.partitions(topic))
 
 
-def open_first(log: Log, group: str, wanted: dict[TopicPartition, range]) -> Iterator[tuple[bool, Record]]:
+def open_first(log: Log, group: str, interval: "Interval") -> Iterator[tuple[bool, Record]]:
     """Each record with whether it is open. Read twice, so that nothing is held in memory.
 
     The group's positions are asked for once: what is settled meanwhile is neither printed twice nor left out.
     """
+    from worker.history.scan import Scan
     from worker.stream.ledger import PartitionLedger
 
-    positions = {partition: log.committed(group, partition) or Position(0) for partition in wanted}
+    positions = {partition: log.committed(group, partition) or Position(0) for partition in interval.ranges}
     for open_now in (True, False):
         ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
-        for record in log.read(wanted):
+        for record in Scan(log, interval):
             partition = record.topic_partition
             is_open = record.offset >= positions[partition].offset and ledgers[partition].take(record.offset)
             if is_open is open_now:

@@ -46,6 +46,19 @@ Version = Annotated[
     bool, typer.Option("--version", callback=show_version, is_eager=True, help="print the version and exit")
 ]
 
+# Not from worker.history.interval, which the help of a command need not load; a test holds both to the same.
+DEFAULT_SLACK_S: Final = 86400.0
+_LONGEST_SLACK_S: Final = 1e10  # some centuries
+Slack = Annotated[
+    float,
+    typer.Option(
+        "--slack",
+        metavar="S",
+        min=0,
+        max=_LONGEST_SLACK_S,
+        help="with a time as the end: seconds that a record may have been written after its own time",
+    ),
+]
 
 _OFFSETS_END: Final = 2**63  # an offset is a 64-bit number with a sign
 
@@ -64,3 +77,13 @@ def parse_bound(stated: str) -> "Bound":
         raise typer.BadParameter(f"{stated!r} is neither an offset nor an ISO 8601 time") from None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return Bound(timestamp_ms=int(moment.timestamp() * 1000))
+
+
+def parse_interval(start: str | None, end: str | None) -> "tuple[Bound, Bound]":
+    """Both ends of an interval as they were typed; None is open. Raises typer.BadParameter if it is reversed."""
+    from worker.history.interval import OPEN
+
+    first, last = (OPEN if stated is None else parse_bound(stated) for stated in (start, end))
+    if first.after(last):
+        raise typer.BadParameter(f"{end} lies before {start}: the interval ends before it begins", param_hint="--to")
+    return first, last

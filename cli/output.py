@@ -3,11 +3,12 @@
 import errno
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import typer
 from rich.console import Console
@@ -23,6 +24,14 @@ Item = TypeVar("Item")
 _WIDTH = None if sys.stdout is not None and sys.stdout.isatty() else 140
 stdout = Console(highlight=False, width=_WIDTH)
 stderr = Console(stderr=True, highlight=False)
+
+
+_MAY_BE_A_PASSWORD: Final = (
+    # `Path` makes one slash of two.
+    (re.compile(r"(?<=\w:)(//?)(?!/).*@"), r"\1***@"),
+    (re.compile(r"(?<=\w:)(//?[^\s?#]*)[?#]\S+"), r"\1?***"),
+    (re.compile(r"[^\s:/'\"(]+:(?!/)\S*@"), "***@"),  # without a slash
+)
 
 
 class OutputError(WorkerError):
@@ -58,8 +67,22 @@ def _write_line(line: bytes) -> None:
 
 
 def notify(message: str) -> None:
-    """Say something to the person at the terminal. No file's name moves the cursor or sets a colour there."""
-    stderr.print("\n".join(map(printable, message.split("\n"))), markup=False, soft_wrap=True)
+    """Say something to the person at the terminal, who may be a log that many read.
+
+    No file's name moves the cursor or sets a colour there, and no URL's password is repeated.
+    """
+    lines = [printable(without_passwords(line)) for line in message.split("\n")]
+    stderr.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def without_passwords(line: str) -> str:
+    """The line without what a URL in it may say before its @ or after its ?, whoever put that URL there, and where.
+
+    A path after sqlite:/// is none. Too much is left out rather than too little: a password may hold any sign.
+    """
+    for pattern, instead in _MAY_BE_A_PASSWORD:
+        line = pattern.sub(instead, line)
+    return line
 
 
 def printable(line: str) -> str:

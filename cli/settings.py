@@ -5,12 +5,13 @@ its defaults are that room's. Names outside and what each setting is for: `cli.c
 """
 
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -23,9 +24,13 @@ from adapters.outbound import TlsFiles
 from cli.catalog import SETTINGS, Setting
 from cli.sources import Stated, stated_values, unknown_names, unknown_variables
 from schemas.errors import WorkerError
+from worker.delivery.lifetime import Lifetimes
 from worker.delivery.retry import RetryPolicy
 from worker.operations import logs
 from worker.stream.limits import Limits
+
+# `Path` makes one slash of two.
+_LIKE_A_URL: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 class SettingsError(WorkerError):
@@ -69,6 +74,7 @@ class EngineSettings:
     dtype: Literal["float32", "bfloat16"] = "float32"
     threads: int | None = None
     batch_wait_s: float = 0.05
+    failures: int = 5
     echo_slots: int = 16
     echo_batch_s: float = 0.02
     echo_question_s: float = 0.0
@@ -82,6 +88,8 @@ class DeliverSettings:
     # Not the worker's group: two kinds of process in one group would fence each other.
     group: str = "ecg-deliver"
     rejections_topic: str = "ecg.delivery-rejections"
+    allow_plaintext: bool = False
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
     route: Route = field(default_factory=Route)
     waits: Waits = field(default_factory=Waits)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -99,12 +107,16 @@ class Settings:
     member: str = field(default_factory=socket.gethostname)
 
     inbound_topic: str = "ecg.inbound"
+    inbound_topics: str = ""
     findings_topic: str = "ecg.findings"
     rejections_topic: str = "ecg.rejections"
     audit_topic: str = "ecg.audit"
+    # Six years, as 45 CFR 164.316(b)(2)(i) asks of what documents actions on patients' data; the leap days are in it.
+    audit_keep_days: int = 2192
 
     site_zone: str = "UTC"
     site_charset: str | None = None
+    urgent_units: str = "ED,ER,CCU"
 
     processes: int = 1
     drain_s: float = 25.0
@@ -133,22 +145,38 @@ class Settings:
             both = f"{stated['engine'].source}, {stated['model'].source}"
             raise SettingsError(f"{both}: the echo engine takes no model; set one or the other")
         results = (settings.findings_topic, settings.rejections_topic, settings.audit_topic)
-        if settings.inbound_topic in (*results, settings.deliver.rejections_topic):
-            raise SettingsError(
-                f"inbound_topic: {settings.inbound_topic} is a topic of results too; a worker would read what it wrote"
-            )
+        for topic in settings.all_inbound_topics:
+            if topic in (*results, settings.deliver.rejections_topic):
+                raise SettingsError(
+                    f"inbound_topic: {topic} is a topic of results too; a worker would read what it wrote"
+                )
         return settings
 
+    @property
+    def all_inbound_topics(self) -> tuple[str, ...]:
+        """The topics that ECGs come in on, in their order of precedence."""
+        return tuple(dict.fromkeys((*_listed(self.inbound_topics), self.inbound_topic)))
+
+    @property
+    def all_urgent_units(self) -> tuple[str, ...]:
+        """The units whose ECGs go before others."""
+        return _listed(self.urgent_units)
+
     def value(self, setting: Setting) -> Any:
-        """What a setting is, for display: a path as text, and no password that somebody wrote into a URL."""
+        """What a setting is, for display: a path as text."""
         held: Any = self
         for name in setting.path:
             held = getattr(held, name)
-        return _shown(setting, held)
+        return _shown(held)
 
     def shown(self) -> dict[str, Any]:
         """All of them for display, by name. Secrets are in files of their own; only the files' names stand here."""
         return {name: self.value(setting) for name, setting in SETTINGS.items()}
+
+
+def _listed(names: str) -> tuple[str, ...]:
+    """The names between the commas."""
+    return tuple(filter(None, (name.strip() for name in names.split(","))))
 
 
 def stated_settings(config: Path | None, flags: Mapping[str, Any], *, strict: bool) -> dict[str, Stated]:
@@ -177,7 +205,7 @@ def default(setting: Setting) -> Any:
     owner, name = _owner(setting)
     (stated,) = (item for item in fields(owner) if item.name == name)
     held = stated.default if stated.default_factory is MISSING else stated.default_factory()
-    return _shown(setting, held)
+    return _shown(held)
 
 
 def purpose(setting: Setting) -> str:
@@ -228,6 +256,8 @@ def _valid(setting: Setting, stated: Any) -> Any:
         value = TypeAdapter[Any](kind).validate_python(stated)
         if isinstance(value, str | Path) and not _is_text(str(value)):
             raise ValueError("holds bytes that are no text")
+        if isinstance(stated, str | Path) and not setting.url and _LIKE_A_URL.search(str(stated)):
+            raise ValueError("is a URL, and none belongs there")
         if isinstance(stated, bool) and not isinstance(value, bool):
             raise ValueError("is no number")
         return setting.check(value) if setting.check else value
@@ -237,6 +267,7 @@ def _valid(setting: Setting, stated: Any) -> Any:
         wrong = str(error)
     # What was put in a wrong place here could be a password.
     kept = setting.url or setting.path[0] == "kafka" or isinstance(stated, dict | list) or len(str(stated)) > 80
+    kept = kept or _LIKE_A_URL.search(str(stated)) is not None
     raise ValueError(wrong if kept else f"{stated!r} {wrong}") from None
 
 
@@ -265,10 +296,5 @@ def _wrong(error: ErrorDetails) -> str:
     return "is no text"
 
 
-def _shown(setting: Setting, value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if setting.url and isinstance(value, str) and not value.startswith("sqlite:///"):
-        before, at, after = value.rpartition("@")
-        return f"{before.partition('//')[0]}//***@{after}" if at else value
-    return value
+def _shown(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

@@ -44,6 +44,7 @@ class DeliveryReason(Code):
         "findings.gone",
         "The log no longer holds these offsets of the findings topic; `deliver` had not read them.",
     )
+    ALERT_EXPIRED = "alert.expired", "The recording is older than `review_lifetime_h`: nothing was sent."
 
 
 FINAL_ACK_CODES: Final = ("AR", "CR")

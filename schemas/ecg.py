@@ -23,6 +23,14 @@ Priority = Literal["stat", "asap", "routine"]
 
 
 @dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What a record says of its urgency before it is decoded: its order's priority, and the units that it names."""
+
+    priority: Priority = "routine"
+    units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Patient:
     """Who the ECG belongs to, and the two facts about them that change how it is read."""
 

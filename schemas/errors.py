@@ -7,7 +7,6 @@
       SettingsError          flags, environment, file
       BundleError            a model directory
       EngineError            running it
-      TooManyRejections      the breaker
       Stalled                the watch on progress
       DataError, RunError, CalibrationError     training
 

@@ -43,7 +43,7 @@ class Redrive(Contract):
 class Source(Contract):
     """The record that was read: its coordinates in the log, and the digest of its bytes.
 
-    `redrive` is left out if the record is a first one.
+    `redrive` is left out if the record is a first one, `backfill` unless it was put in for the record only.
     """
 
     topic: str
@@ -56,6 +56,7 @@ class Source(Contract):
     # Left out, not null: a first record's finding stays the same bytes as before this field, in a replay too, and
     # readers that do not know the field yet meet it only where it says something.
     redrive: Redrive | None = Field(None, exclude_if=lambda redrive: redrive is None)
+    backfill: bool = Field(False, exclude_if=lambda backfill: not backfill)
 
 
 class PatientRef(Contract):
@@ -239,5 +240,13 @@ class Finding(Contract):
 
 
 def utc_from_ms(timestamp_ms: int | None) -> datetime | None:
-    """A log's millisecond timestamp as an aware datetime; None and negative (= unknown) become None."""
-    return None if timestamp_ms is None or timestamp_ms < 0 else datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    """A log's millisecond timestamp as an aware datetime.
+
+    None and negative (= unknown) become None, and so does what lies beyond the calendar: a log takes any number.
+    """
+    if timestamp_ms is None or timestamp_ms < 0:
+        return None
+    try:
+        return datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # after the year 9999, by how far
+        return None

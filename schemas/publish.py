@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from schemas.audit_report import AuditReport
 from schemas.delivery import DeliveryReason, DeliveryRejection
 from schemas.finding import Finding
 from schemas.rejection import Reason, Rejection
@@ -24,12 +25,13 @@ def published() -> dict[Path, str]:
         ROOT / "schemas" / "json" / "finding-1.json": _schema(Finding),
         ROOT / "schemas" / "json" / "rejection-1.json": _schema(Rejection),
         ROOT / "schemas" / "json" / "delivery-rejection-1.json": _schema(DeliveryRejection),
+        ROOT / "schemas" / "json" / "audit-report-2.json": _schema(AuditReport),
         rejections: _with_table(rejections.read_text(encoding="utf-8"), Reason),
         ehr: _with_table(ehr.read_text(encoding="utf-8"), DeliveryReason),
     }
 
 
-def _schema(model: type[Finding] | type[Rejection] | type[DeliveryRejection]) -> str:
+def _schema(model: type[Finding] | type[Rejection] | type[DeliveryRejection] | type[AuditReport]) -> str:
     schema = {"$schema": _DIALECT, **model.model_json_schema(by_alias=True, mode="serialization")}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 

@@ -23,6 +23,10 @@ class Reason(Code):
         "payload.too_slow",
         "Preparing the ECG did not end within its time limit; the stage says where it was by then.",
     )
+    PAYLOAD_FATAL = (
+        "payload.fatal",
+        "Preparing the ECG ended the process that did it, twice: for memory, or by a crash in a library.",
+    )
 
     HL7_MALFORMED = "hl7.malformed", "The message breaks HL7 v2's encoding rules."
     HL7_ENCODING = "hl7.encoding", "MSH-18 names a character set that is not supported, or the bytes do not follow it."
@@ -50,6 +54,14 @@ class Reason(Code):
 
     ECG_NO_PATIENT = "ecg.no_patient", "No patient identifier: a finding could not be filed."
     ECG_NO_TIME = "ecg.no_time", "No usable acquisition time: a finding could not be dated."
+    ECG_FIELD_TOO_LONG = (
+        "ecg.field_too_long",
+        "An identifier, the clinical text or another text is longer than any standard allows; none is ever cut.",
+    )
+    ECG_FIELD_UNPRINTABLE = (
+        "ecg.field_unprintable",
+        "An identifier holds control or invisible characters, or the clinical text heaps of combining marks.",
+    )
     ECG_LEADS = "ecg.leads", "Fewer than the eight independent leads, or one lead twice."
     ECG_LEAD_NAMES = "ecg.lead_names", "A lead's code and name disagree, or the lead is unknown."
     ECG_TOO_SHORT = "ecg.too_short", "The recording is too short for a resting ECG."
@@ -70,6 +82,10 @@ class Reason(Code):
     ENGINE_OUT_OF_MEMORY = (
         "engine.out_of_memory",
         "The engine had no memory for this ECG, tried again with half of the work.",
+    )
+    ENGINE_FAILED = (
+        "engine.failed",
+        "The engine failed on this ECG alone, in a way it has no code for; the detail names the error.",
     )
 
     LOG_UNREADABLE_BATCH = (

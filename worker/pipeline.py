@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from adapters.log import Record
+from adapters.log import MAX_VALUE_BYTES, Record
 from schemas.ecg import Ecg
 from schemas.finding import (
     EcgSummary,
@@ -26,12 +26,13 @@ from schemas.finding import (
     utc_from_ms,
 )
 from schemas.rejection import Reason, Rejected, Rejection, Stage
+from worker.backfill_header import is_backfill
 from worker.engine.question import Answer
 from worker.model.facts import PromptFacts
 from worker.picture.layout import Layout
 from worker.picture.raster import Picture, image_digest, render_image
 from worker.prepared import PreparedEcg
-from worker.provenance import VERSION, ModelIdentity, ecg_digest, finding_id
+from worker.provenance import VERSION, ModelIdentity, ecg_digest, finding_id, recording_digest
 from worker.redrive_headers import read_redrive
 from worker.verdict.assessment import assess
 from worker.verdict.flag import decide
@@ -44,12 +45,23 @@ class OutOfTime(BaseException):
     """The time for a preparation is over. No `Exception`, so that no parser's own fence takes it for a fault of its."""
 
 
+def refusal(record: Record) -> Rejected | None:
+    """Why a record is not worth a look at its content; None if it is. Takes no time, whatever the record's size."""
+    if record.unreadable is not None:
+        return Rejected(Reason.LOG_UNREADABLE_BATCH, record.unreadable, "read")
+    if len(record.value) > MAX_VALUE_BYTES:
+        return Rejected(Reason.PAYLOAD_TOO_LARGE, stage="payload")
+    return None
+
+
 def prepare(record: Record, decode: Callable[[bytes], Ecg], layout: Layout) -> PreparedEcg | Rejection:
     """Everything that can be said of a record before the model is asked, or why nothing can be said.
 
     Whoever limits its time raises OutOfTime in its thread, from a signal: that is a rejection which names the stage.
     """
     try:
+        if (refused := refusal(record)) is not None:
+            raise refused
         with _stage("decode"):
             ecg = decode(record.value)
         with _stage("measure"):
@@ -77,7 +89,9 @@ def conclude(prepared: PreparedEcg, answer: Answer | None, model_identity: Model
         patient=prepared.patient,
         encounter=prepared.encounter,
         ecg=prepared.ecg,
+        recording_digest=prepared.recording_digest,
         ordered=prepared.priority,
+        backfill=prepared.source.backfill,
     )
     return Finding(
         finding_id=finding_id(prepared.ecg_digest, model_identity.model.digest),
@@ -99,6 +113,7 @@ def _assemble(record: Record, ecg: Ecg, measured: Measured, screening: Screening
     return PreparedEcg(
         source=_source(record, ecg),
         ecg_digest=ecg_digest(ecg),
+        recording_digest=recording_digest(ecg),
         patient=PatientRef(id=ecg.patient.id, assigner=ecg.patient.assigner),
         encounter=ecg.order.encounter,
         order=OrderRef(placer=ecg.order.placer, filler=ecg.order.filler),
@@ -150,6 +165,7 @@ def _source(record: Record, ecg: Ecg | None) -> Source:
         message_id=ecg.message_id if ecg else None,
         sha256=hashlib.sha256(record.value).hexdigest(),
         redrive=read_redrive(record),
+        backfill=is_backfill(record),
     )
 
 

@@ -18,6 +18,7 @@ class PreparedEcg:
 
     source: Source
     ecg_digest: str
+    recording_digest: str
     patient: PatientRef
     encounter: str | None
     order: OrderRef

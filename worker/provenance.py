@@ -44,6 +44,13 @@ def ecg_digest(ecg: Ecg) -> str:
     return digest.hexdigest()
 
 
+def recording_digest(ecg: Ecg) -> str:
+    """What was recorded: leads, rate and samples, whoever it was sent for."""
+    digest = hashlib.sha256(json.dumps((ecg.leads, ecg.sampling_hz)).encode())
+    digest.update(ecg.samples_uv.tobytes())
+    return digest.hexdigest()
+
+
 def finding_id(ecg: str, bundle: str) -> str:
     """The finding's id, from the ECG's digest and the model bundle's: the same two always give the same id."""
     return hashlib.sha256(f"{ecg}:{bundle}".encode()).hexdigest()[:32]

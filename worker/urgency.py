@@ -1,12 +1,14 @@
 """Who is next: STAT before routine, and nobody waits for ever.
 
-Everything that waits has a *rank*, a moment: when it was read, less the head start of its priority. The earliest goes
-first. So a STAT ECG overtakes all routine ones that were read up to its head start before it, and a routine one that
-has waited for longer is overtaken no more.
+Everything that waits has a *rank*, a moment: when it was read, less its head start. The earliest goes first. So a STAT
+ECG overtakes all routine ones that were read up to its head start before it, and a routine one that has waited for
+longer is overtaken no more. What was not begun yet waits in two lanes besides, so that a stream of urgent records
+leaves the others their share.
 """
 
 import heapq
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, Generic, TypeVar
 
@@ -19,9 +21,29 @@ T = TypeVar("T")
 HEAD_START_S: Final[Mapping[Priority, float]] = MappingProxyType({"stat": 900.0, "asap": 60.0, "routine": 0.0})
 
 
-def rank(read_at_s: float, priority: Priority) -> float:
-    """The moment that orders what was read then, with this priority."""
-    return read_at_s - HEAD_START_S[priority]
+@dataclass(frozen=True, slots=True)
+class Urgency:
+    """How urgent a record is: its priority, its head start over others, and whether somebody waits for it now."""
+
+    priority: Priority = "routine"
+    head_start_s: float = 0.0
+    waited_for: bool = False
+
+    def at_least(self, priority: Priority) -> "Urgency":
+        """The same, once the whole record is known and may be more urgent than its first glance was."""
+        if HEAD_START_S[priority] <= HEAD_START_S[self.priority] or self.head_start_s < 0:
+            return self
+        gained_s = max(self.head_start_s, HEAD_START_S[priority])
+        return Urgency(priority, gained_s, self.waited_for or priority == "stat")
+
+    def promoted(self) -> "Urgency":
+        """Its turn has come by its share: from here on it waits as if it were STAT."""
+        return Urgency(self.priority, max(self.head_start_s, HEAD_START_S["stat"]), self.waited_for)
+
+
+def rank(read_at_s: float, urgency: Urgency) -> float:
+    """The moment that orders what was read then."""
+    return read_at_s - urgency.head_start_s
 
 
 class UrgencyQueue(Generic[T]):
@@ -57,3 +79,42 @@ class UrgencyQueue(Generic[T]):
         self._heap = [entry for entry in self._heap if not unwanted(entry[2])]
         heapq.heapify(self._heap)
         return dropped
+
+
+class TwoLanes(Generic[T]):
+    """Things that wait, each in one of two lanes by rank: those that somebody waits for, and the others.
+
+    The first lane goes first, but for the share of the others, and for what has waited longer than any head start.
+    """
+
+    def __init__(self, share_of_others: float) -> None:
+        """Of what is taken while both lanes hold something, the others have this share at least."""
+        self._share_of_others = share_of_others
+        self._owed = 0.0
+        self._waited_for, self._others = UrgencyQueue[T](), UrgencyQueue[T]()
+
+    def __len__(self) -> int:
+        return len(self._waited_for) + len(self._others)
+
+    def add(self, rank: float, thing: T, *, waited_for: bool) -> None:
+        """Let a thing wait."""
+        (self._waited_for if waited_for else self._others).add(rank, thing)
+
+    def pop(self, *, others_too: bool = True) -> tuple[T, bool] | None:
+        """The next thing, which leaves, and whether it owes that to its share. None if there is none to be had."""
+        if not self._others or not others_too:
+            return (self._waited_for.pop(), False) if self._waited_for else None
+        if not self._waited_for:
+            self._owed = 0.0
+            return self._others.pop(), False
+        if self._others.peek_rank() < self._waited_for.peek_rank():
+            return self._others.pop(), False
+        self._owed += self._share_of_others
+        if self._owed >= 1.0:
+            self._owed -= 1.0
+            return self._others.pop(), True
+        return self._waited_for.pop(), False
+
+    def remove_if(self, unwanted: Callable[[T], bool]) -> list[T]:
+        """Take out whatever is unwanted, and return it."""
+        return self._waited_for.remove_if(unwanted) + self._others.remove_if(unwanted)

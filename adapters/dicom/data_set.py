@@ -10,6 +10,7 @@ import math
 import re
 import zlib
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NoReturn
 
@@ -28,6 +29,15 @@ DEFLATED_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1.99"
 MAX_INFLATED_BYTES: Final = 16 * 1024 * 1024
 # A 24-channel ECG with 77 annotations has 1,900; a hundred thousand take a fifth of a second.
 MAX_ELEMENTS: Final = 100_000
+# Of a value that is read as text: LO has 64 characters, of up to four bytes.
+MAX_TEXT_BYTES: Final = 1024
+# Of free text that is shown to the model (LT has 10,240 characters, UT any number).
+MAX_PROSE_BYTES: Final = 64_000
+# Changes of character set in one value, and in one of free text; each costs 10 µs.
+MAX_ESCAPES: Final = 16
+MAX_PROSE_ESCAPES: Final = 2000
+# Specific Character Set: all the terms that there are take less.
+MAX_CHARACTER_SET_BYTES: Final = 512
 # The deepest ECG object nests four.
 MAX_DEPTH: Final = 12
 
@@ -100,9 +110,25 @@ class DataSet:
         return value or None
 
     def text(self, keyword: str) -> str | None:
-        """Text without its padding; what the character set does not explain reads as U+FFFD."""
+        """Text without its padding; what the character set does not explain reads as U+FFFD.
+
+        Raises Rejected `ecg.field_too_long` for what no value representation of one line allows.
+        """
+        return self._text(keyword, MAX_TEXT_BYTES, MAX_ESCAPES)
+
+    def prose(self, keyword: str) -> str | None:
+        """Free text, as `text` has it; raises Rejected `ecg.field_too_long` for more than anyone writes."""
+        return self._text(keyword, MAX_PROSE_BYTES, MAX_PROSE_ESCAPES)
+
+    def _text(self, keyword: str, max_bytes: int, max_escapes: int) -> str | None:
         value = self.raw(keyword)
-        return (_decode(value, self.character_set.codecs).strip(" \0\r\n\t") or None) if value else None
+        if value is None:
+            return None
+        if len(value) > max_bytes:
+            raise Rejected(Reason.ECG_FIELD_TOO_LONG, keyword)
+        if value.count(b"\x1b") > max_escapes:
+            return UNREADABLE
+        return _decode(value, self.character_set.codecs).strip(" \0\r\n\t") or None
 
     def single(self, keyword: str) -> str | None:
         """Text that must be one value and readable: an identifier that is half understood names somebody else."""
@@ -274,6 +300,8 @@ class _Reader:
             found[tag] = value
             at += length
             if tag == _CHARACTER_SET:
+                if length > MAX_CHARACTER_SET_BYTES:
+                    malformed("SpecificCharacterSet is longer than all sets together")
                 context = replace(context, character_set=_character_set(value))
         if delimited:
             malformed("an item is not closed")
@@ -300,6 +328,7 @@ class _Reader:
         return items, at
 
 
+@lru_cache(maxsize=64)
 def _character_set(value: bytes) -> CharacterSet:
     """What SpecificCharacterSet means."""
     terms = [term.strip() for term in value.decode("ascii", "replace").rstrip("\0 ").split("\\")]

@@ -29,6 +29,8 @@ _OFFSET: Final = re.compile(r"([+-])(\d{2})([0-5]\d)", re.ASCII)
 
 _SEXES: Final[dict[str | None, Sex]] = {"F": "female", "M": "male"}
 PRIORITIES: Final[dict[str | None, Priority]] = {"STAT": "stat", "HIGH": "asap"}
+# Coded reasons for the procedure; one or two are usual.
+MAX_REASONS: Final = 32
 _CLINICAL_TEXTS: Final = (
     "ReasonForStudy",
     "ReasonForTheRequestedProcedure",
@@ -113,7 +115,9 @@ def _order(data_set: DataSet) -> Order:
     """Order and encounter; what the object does not say itself, its first request attributes may."""
     request = next(iter(data_set.items("RequestAttributesSequence")), data_set)
     reasons = data_set.items("ReasonForRequestedProcedureCodeSequence")
-    texts = [part.text(keyword) for part in (data_set, request) for keyword in _CLINICAL_TEXTS]
+    if len(reasons) > MAX_REASONS:
+        raise Rejected(Reason.DICOM_TOO_LARGE, "reasons for the procedure")
+    texts = [part.prose(keyword) for part in (data_set, request) for keyword in _CLINICAL_TEXTS]
     texts += [reason.text("CodeMeaning") for reason in reasons]
     return Order(
         encounter=data_set.single("AdmissionID"),

@@ -18,6 +18,11 @@ from schemas.rejection import Reason, Rejected
 
 # A General ECG has up to 24 channels a group; real objects break that rule, none by much.
 MAX_CHANNELS: Final = 64
+# Rhythm, median beats and what else a cart keeps beside them; and all their channels together.
+MAX_GROUPS: Final = 32
+MAX_DEFINITIONS: Final = 256
+# PS3.3 has exactly one source a channel.
+MAX_SOURCES: Final = 4
 # A minute at 2000 Hz: more is a Holter recording, and would only cost memory before it is refused for its length.
 MAX_SAMPLES: Final = 120_000
 
@@ -81,6 +86,10 @@ Channels = dict[str, tuple[int, DataSet]]
 
 def _rhythm_group(groups: list[DataSet]) -> tuple[DataSet, Channels, int]:
     """The group to read, its channels by lead, and how many of its channels are no standard lead."""
+    if len(groups) > MAX_GROUPS:
+        raise Rejected(Reason.DICOM_TOO_LARGE, "multiplex groups")
+    if sum(len(group.items("ChannelDefinitionSequence")) for group in groups) > MAX_DEFINITIONS:
+        raise Rejected(Reason.DICOM_TOO_LARGE, "channel definitions")
     rhythms = [group for group in groups if _is_rhythm(group)]
     if not rhythms:
         raise Rejected(Reason.DICOM_NO_WAVEFORM, "no original rhythm group" if groups else "no waveform sequence")
@@ -122,7 +131,10 @@ def _channels(definitions: list[DataSet]) -> Channels:
 def _lead(definition: DataSet, index: int) -> str | None:
     """The standard lead of a channel, None if it is another signal. Whatever names it must name the same one."""
     said: set[str | None] = {lead_from_name(definition.text("ChannelLabel") or "")} - {None}
-    for source in definition.items("ChannelSourceSequence"):
+    sources = definition.items("ChannelSourceSequence")
+    if len(sources) > MAX_SOURCES:
+        raise Rejected(Reason.DICOM_TOO_LARGE, "sources of a channel")
+    for source in sources:
         by_code = lead_from_code(source.text("CodeValue") or "")
         if by_code or source.text("CodingSchemeDesignator") in _LEAD_SCHEMES:
             said.add(by_code)

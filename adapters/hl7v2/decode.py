@@ -59,19 +59,18 @@ def _only(segments: Sequence[Segment], name: str) -> Segment:
 
 def _recording(groups: Sequence[Observations]) -> tuple[Observations, Recording, DicomEcg | None]:
     """The one waveform of the message, with the results it stands among."""
-    found: list[tuple[Observations, Recording, DicomEcg | None]] = []
-    for group in groups:
-        dicom = read_encapsulated(group.results)
-        if dicom is not None:
-            embedded = read_dicom(dicom)
-            found.append((group, Recording(embedded.waveform, None), embedded))
-        if has_samples(group.results):
-            found.append((group, read_samples(group.results), None))
-    if not found:
-        raise Rejected(Reason.HL7_NO_WAVEFORM, "no NA, MA or DICOM in any OBX that stands")
-    if len(found) > 1:
+    objects = [(group, dicom) for group in groups if (dicom := read_encapsulated(group.results)) is not None]
+    sampled = [group for group in groups if has_samples(group.results)]
+    # Before one of them is read: a message may have a hundred.
+    if len(objects) + len(sampled) > 1:
         raise Rejected(Reason.HL7_WAVEFORM, "more than one waveform")
-    return found[0]
+    if sampled:
+        return sampled[0], read_samples(sampled[0].results), None
+    if not objects:
+        raise Rejected(Reason.HL7_NO_WAVEFORM, "no NA, MA or DICOM in any OBX that stands")
+    group, dicom = objects[0]
+    embedded = read_dicom(dicom)
+    return group, Recording(embedded.waveform, None), embedded
 
 
 def _acquired_at(

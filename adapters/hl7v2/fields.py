@@ -36,10 +36,14 @@ _FACET: Final = "MDC_ATTR_"
 
 # Twelve leads with five facets each are 72 segments; each costs about 2 ms.
 MAX_SIGNAL_SEGMENTS: Final = 200
-# Parts of all fields read together; a PCD message of twelve leads with facets has about a thousand.
-MAX_PARTS: Final = 5000
+# Parts of all fields read together; a PCD message of twelve leads with facets has about a thousand. 0.2 ms each.
+MAX_PARTS: Final = 3000
 # PID-3 with thirty identifiers. The parser's time grows with the square of repetitions, and of digits.
 MAX_FIELD_CHARACTERS: Final = 2000
+
+# Times, in which the parser's time grows with the square of digits: a whole one has 24 characters, and a precision.
+MAX_TIME_CHARACTERS: Final = 64
+_TIMES: Final = {"MSH": 7, "PID": 7, "OBR": 7, "OBX": 14}
 
 # The schema that reads every message. A field keeps its place from version to version, and 2.6 is the last that has all
 # of those above: under 2.1 hl7apy reads PID-3 as a number and drops leading zeros, before 2.5 it does not know TQ1, and
@@ -127,6 +131,9 @@ def _check_size(segments: Sequence[RawSegment], delimiters: Delimiters) -> None:
     written = [segment.field(number) for segment in segments for number in _READ[segment.name]]
     if max(map(len, written)) > MAX_FIELD_CHARACTERS:
         raise Rejected(Reason.HL7_TOO_COMPLEX, "a field's length")
+    times = [segment.field(_TIMES[segment.name]) for segment in segments if segment.name in _TIMES]
+    if max(map(len, times)) > MAX_TIME_CHARACTERS:
+        raise Rejected(Reason.HL7_TOO_COMPLEX, "a time's length")
     if sum(map("".join(written).count, inner)) > MAX_PARTS:
         raise Rejected(Reason.HL7_TOO_COMPLEX, "components")
 

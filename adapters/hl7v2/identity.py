@@ -11,14 +11,12 @@ from typing import Final
 from adapters.hl7v2.fields import Segment
 from adapters.hl7v2.observations import Observations
 from adapters.recording.site import SiteDefaults
+from adapters.recording.texts import MAX_CLINICAL_CHARACTERS
 from schemas.ecg import Order, Patient, Priority, Sex
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason, Rejected
 
 AGE_UNUSABLE: Final = QualityFlag(lead=None, problem="age_unusable")
-
-# What a clinician writes for one ECG; beyond it, something else has been sent.
-MAX_CLINICAL_CHARACTERS: Final = 64_000
 
 _SEXES: Final[dict[str | None, Sex]] = {"F": "female", "M": "male"}
 _PRIORITIES: Final[dict[str, Priority]] = {"S": "stat", "STAT": "stat", "A": "asap", "ASAP": "asap"}

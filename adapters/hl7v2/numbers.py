@@ -11,7 +11,7 @@ from adapters.hl7v2.text import Delimiters
 from adapters.recording.leads import lead_from_code, lead_from_name
 from schemas.rejection import Reason, Rejected
 
-# Sixteen channels of 30 s at 2000 Hz: more than any recording that passes later.
+# Of a message. Sixteen channels of 30 s at 2000 Hz: more than any recording that passes later.
 MAX_VALUES: Final = 16 * 30 * 2000
 
 _INTEGERS: Final = re.compile(r"[-+]?\d{1,9}+(?:\^[-+]?\d{1,9}+)*+", re.ASCII)
@@ -67,17 +67,23 @@ def number(written: str) -> float | None:
     return float(values[0]) if values is not None and values.size == 1 and np.isfinite(values[0]) else None
 
 
+def check_count(written: Iterable[str], delimiters: Delimiters) -> None:
+    """Raise Rejected `hl7.too_complex` if NA or MA values have too many samples together, before any is read."""
+    separators = (values.count(delimiters.repetition) + values.count(delimiters.component) for values in written)
+    if sum(1 + count for count in separators) > MAX_VALUES:
+        raise Rejected(Reason.HL7_TOO_COMPLEX, "samples")
+
+
 def matrix(written: str, delimiters: Delimiters) -> NDArray[np.float64]:
     """An NA or MA value: repetitions x components. A value left out, or the null `""`, is NaN.
 
-    Raises Rejected: `hl7.too_complex`, `hl7.waveform` if it is empty, ragged, or holds anything but finite numbers.
+    `check_count` has to be asked before. Raises Rejected `hl7.waveform` if it is empty, ragged, or holds anything but
+    finite numbers.
     """
     component, repetition = delimiters.component, delimiters.repetition
     if not written.strip():
         raise Rejected(Reason.HL7_WAVEFORM, "OBX-5 is empty")
     rows = written.count(repetition) + 1
-    if rows + written.count(component) > MAX_VALUES:
-        raise Rejected(Reason.HL7_TOO_COMPLEX, "samples")
     if rows > 1 and len({row.count(component) for row in written.split(repetition)}) > 1:
         raise Rejected(Reason.HL7_WAVEFORM, "OBX-5 has rows of different length")
     values = _numbers(written.replace(repetition, component), component)

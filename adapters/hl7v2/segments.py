@@ -19,6 +19,10 @@ from schemas.rejection import Reason, Rejected
 MAX_SEGMENTS: Final = 2000
 # The longest segment of any version, PV1, has 54 fields; sites append a few.
 MAX_FIELDS: Final = 100
+# MSH is decoded once for every character set that there is, to find the one it names: real ones have 500 bytes.
+MAX_HEADER_BYTES: Final = 8000
+# All sets of table 0211 together.
+MAX_CHARSETS: Final = 24
 # Base64 wrapped at 76 characters needs this many lines for as large a record as the worker takes.
 MAX_LINES: Final = 250_000
 
@@ -81,6 +85,7 @@ def split_message(payload: bytes, site: SiteDefaults) -> RawMessage:
         raise Rejected(Reason.HL7_MALFORMED, "no MSH")
     if len(headers) > 1:
         raise Rejected(Reason.HL7_TWO_MESSAGES, f"{len(headers)} MSH")
+    check_header(headers[0])
     delimiters = delimiters_of(headers[0])
     codec = _codec(headers[0], delimiters, site)
     texts = _decoded(lines, codec)
@@ -93,6 +98,12 @@ def split_message(payload: bytes, site: SiteDefaults) -> RawMessage:
     if patients != 1:
         raise Rejected(Reason.HL7_TWO_PATIENTS if patients else Reason.HL7_NO_PATIENT, f"{patients} PID")
     return RawMessage(delimiters, codec, segments)
+
+
+def check_header(header: bytes) -> None:
+    """Raise Rejected `hl7.too_complex` if MSH is longer than any is: looked at before anything of it is read."""
+    if len(header) > MAX_HEADER_BYTES:
+        raise Rejected(Reason.HL7_TOO_COMPLEX, "MSH's length")
 
 
 def delimiters_of(header: bytes) -> Delimiters:
@@ -127,7 +138,12 @@ def _msh_18(header: str, delimiters: Delimiters) -> str:
 
 
 def named_codec(charset: str, delimiters: Delimiters) -> str | None:
-    """The one codec for all that MSH-18 lists: sets that switch by escape sequences share one, ASCII is in all."""
+    """The one codec for all that MSH-18 lists: sets that switch by escape sequences share one, ASCII is in all.
+
+    None if it lists none, several, or more than there are.
+    """
+    if charset.count(delimiters.repetition) >= MAX_CHARSETS:
+        return None
     names = [name.strip().upper() for name in charset.split(delimiters.repetition)]
     codecs = {_CODECS.get(name) for name in names if name}
     if len(codecs) > 1:

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from adapters.hl7v2.fields import Segment
-from adapters.hl7v2.numbers import check_range, is_per_second, lead_of, matrix, number, uv_per_unit
+from adapters.hl7v2.fields import MAX_FIELD_CHARACTERS, Segment
+from adapters.hl7v2.numbers import check_count, check_range, is_per_second, lead_of, matrix, number, uv_per_unit
 from adapters.recording.assemble import Waveform
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason, Rejected
@@ -22,6 +22,10 @@ from schemas.rejection import Reason, Rejected
 _ARRAYS: Final = ("NA", "MA")
 # Electrophysiology systems send some dozens of channels beside the twelve leads.
 MAX_CHANNELS: Final = 128
+# OBX-5 of one CHN with so many channels; a definition has about a hundred characters.
+MAX_DEFINITION_CHARACTERS: Final = 20_000
+# OBX-4: device, system, channel, metric, facet; what walks up this path costs its square.
+MAX_LEVELS: Final = 16
 _PARTS: Final = frozenset({"TIM", "CHN", "WAV", "ANO"})
 
 
@@ -67,7 +71,7 @@ def read_samples(observations: Sequence[Segment]) -> Recording:
     if framed and len(framed) != len(arrays):
         raise Rejected(Reason.HL7_WAVEFORM, "waveforms in two notations")
     if framed:
-        started = _one_start(obx.plain(obx.raw.field(5)) for obx in observations if _part(obx) == "TIM")
+        started = _one_start(obx.plain(_described(obx)) for obx in observations if _part(obx) == "TIM")
         channels, ignored = _framed_channels(observations)
     else:
         started = _one_start(obx.text(14) for obx in arrays)
@@ -88,6 +92,14 @@ def _part(obx: Segment) -> str | None:
 def _words(obx: Segment, field_number: int) -> tuple[str | None, ...]:
     """Identifier and text of a coded field, and of its alternative."""
     return tuple(obx.text(field_number, component) for component in (1, 2, 4, 5))
+
+
+def _described(obx: Segment, limit: int = MAX_FIELD_CHARACTERS) -> str:
+    """OBX-5 of a result that describes samples and holds none."""
+    written = obx.raw.field(5)
+    if len(written) > limit:
+        raise Rejected(Reason.HL7_TOO_COMPLEX, "description of a waveform")
+    return written
 
 
 def _one_start(times: Iterable[str | None]) -> str | None:
@@ -117,10 +129,15 @@ def _waveform(channels: Sequence[_Channel], ignored: int) -> Waveform:
 def _lead_channels(arrays: Sequence[Segment], observations: Sequence[Segment]) -> tuple[list[_Channel], int]:
     rates = _facets(observations, "MDC_ATTR_SAMP_RATE")
     ranges = _facets(observations, "MDC_ATTR_DATA_RANGE")
+    named = [(obx, lead_of(_words(obx, 3))) for obx in arrays]
+    leads = [lead for _, lead in named if lead is not None]
+    if len(set(leads)) < len(leads):
+        raise Rejected(Reason.ECG_LEADS, "a lead is given twice")
+    check_count((obx.raw.field(5) for obx, lead in named if lead is not None), arrays[0].delimiters)
     channels = []
     voltages = 0
-    for obx in arrays:
-        lead, factor_uv = lead_of(_words(obx, 3)), uv_per_unit(_words(obx, 6))
+    for obx, lead in named:
+        factor_uv = uv_per_unit(_words(obx, 6))
         voltages += factor_uv is not None
         if lead is None:
             continue
@@ -138,7 +155,9 @@ def _lead_channels(arrays: Sequence[Segment], observations: Sequence[Segment]) -
 
 
 def _containment(obx: Segment) -> tuple[str, ...]:
-    sub_id = obx.text(4)
+    sub_id = obx.text(4) or ""
+    if sub_id.count(".") >= MAX_LEVELS:
+        raise Rejected(Reason.HL7_TOO_COMPLEX, "OBX-4")
     return tuple(sub_id.split(".")) if sub_id else ()
 
 
@@ -152,7 +171,7 @@ def _facets(observations: Sequence[Segment], name: str) -> dict[tuple[str, ...],
         while owner and owner[-1] == "0":
             owner = owner[:-1]
         known = facets.setdefault(owner, obx)
-        if known.raw.field(5) != obx.raw.field(5):
+        if _described(known) != _described(obx):
             raise Rejected(Reason.HL7_WAVEFORM, f"two values of {name}")
     return facets
 
@@ -198,17 +217,18 @@ def _framed_channels(observations: Sequence[Segment]) -> tuple[list[_Channel], i
 
 def _epochs(observations: Sequence[Segment]) -> list[_Epoch]:
     """Definitions and samples by OBX-4. What a definition leaves out of its scale, the message's first one says."""
+    check_count((obx.raw.field(5) for obx in observations if _part(obx) == "WAV"), observations[0].delimiters)
     epochs: dict[str, _Epoch] = {}
     default: list[str] | None = None
     for obx in observations:
-        part, written, marks = _part(obx), obx.raw.field(5), obx.delimiters
+        part, marks = _part(obx), obx.delimiters
         epoch = epochs.setdefault(obx.text(4) or "", _Epoch())
         if part == "WAV":
             # NA has a row a channel, MA a column.
-            values = matrix(written, marks)
+            values = matrix(obx.raw.field(5), marks)
             epoch.waves.append(values if _kind(obx) == "NA" else values.T)
         elif part == "CHN":
-            for definition in written.split(marks.repetition, MAX_CHANNELS):
+            for definition in _described(obx, MAX_DEFINITION_CHARACTERS).split(marks.repetition, MAX_CHANNELS):
                 stated_here = (definition.split(marks.component) + [""] * 6)[:6]
                 default = default or stated_here
                 scale = [stated or first for stated, first in zip(stated_here[2:], default[2:], strict=True)]

@@ -14,8 +14,11 @@ from kafka.errors import (
     AuthorizationError,
     ClusterAuthorizationFailedError,
     IllegalSaslStateError,
+    InvalidReplicationFactorError,
+    InvalidTopicError,
     KafkaError,
     KafkaTimeoutError,
+    PolicyViolationError,
     RetriableError,
     SaslAuthenticationFailedError,
     UnsupportedSaslMechanismError,
@@ -47,6 +50,14 @@ FIRST_CONTACT_MS: Final = 4000  # of the library, to a broker that takes connect
 
 # Rights that brokers before 2.8 ask of everybody who publishes in transactions.
 EVERYWHERE: Final[Rights] = {ClusterAuthorizationFailedError: "IdempotentWrite on the cluster"}
+
+
+REMEDIES: Final[Mapping[type[KafkaError], str]] = {
+    InvalidTopicError: "a topic's name is at most 249 letters, digits, '.', '_' and '-'; correct the setting with it",
+    InvalidReplicationFactorError: "so many brokers are not up; give another number of --replicas",
+    PolicyViolationError: "the cluster's own policy forbids such a topic; have it made by who runs the cluster, as "
+    "'What a topic keeps' in docs/delivery.md lists it",
+}
 
 
 class ClosingSocket(KafkaNetSocket):  # type: ignore[misc] # the library ships no types
@@ -232,6 +243,11 @@ def request(deadline: Deadline, send: Callable[[], T]) -> T:
             time.sleep(REQUEST_PAUSE_S)
 
 
+def in_words(error: type[KafkaError]) -> str:
+    """The kind of an error, with what to do where somebody who runs the worker can do it."""
+    return error.__name__ + (f"; {remedy}" if (remedy := REMEDIES.get(error)) else "")
+
+
 def denied(doing: str, error: AuthorizationError, rights: Rights) -> LogError:
     """What to say of a refusal: the right that is missing, as whoever grants it would word it."""
     right = rights.get(type(error)) or EVERYWHERE.get(type(error)) or type(error).__name__
@@ -250,4 +266,4 @@ def translate_errors(doing: str, rights: Rights = MappingProxyType({})) -> Itera
     except AuthorizationError as error:
         raise denied(doing, error, rights) from None
     except KafkaError as error:
-        raise LogError(f"{doing}: {type(error).__name__}") from None
+        raise LogError(f"{doing}: {in_words(type(error))}") from None

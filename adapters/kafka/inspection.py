@@ -1,4 +1,5 @@
-"""What can be seen of a cluster before a worker joins it: rights that are missing, transactions that hold readers up.
+"""What can be seen of a cluster before a worker joins it: rights that are missing, transactions that hold readers up,
+topics that do not keep what they are given.
 
 A reader of committed records stops at the first record of a transaction that is still open. An open one is normal for
 as long as a transaction may take. It is *overdue* when its coordinator should have ended it and did not, *fenced* when
@@ -27,6 +28,7 @@ from kafka.errors import (
 from adapters.deadline import Deadline
 from adapters.kafka.client import connect_first, request, translate_errors
 from adapters.kafka.options import KafkaOptions
+from adapters.kafka.topic_configs import TopicReport, read_topics
 
 T = TypeVar("T")
 
@@ -110,6 +112,11 @@ class KafkaInspection:
         rights = {TopicAuthorizationFailedError: f"Describe on topic {', '.join(topics)}"}
         with translate_errors("looking at transactions", rights):
             return tuple(line for topic in topics for line in self._stuck_in(topic))
+
+    def topics(self, keep_days: Mapping[str, float]) -> TopicReport:
+        """How the topics are set that exist; their records have to be kept for so many days."""
+        with translate_errors("looking at topics"):
+            return read_topics(self._admin, self._request, keep_days)
 
     def close(self) -> None:
         """Close every connection."""

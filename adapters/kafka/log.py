@@ -2,7 +2,7 @@
 
 What the library does by itself and this module relies on, or works around, is said where it happens: the producer's
 network client in `adapters/kafka/client.py`, transactions in `adapters/kafka/producer.py`, group membership in
-`adapters/kafka/member.py`.
+`adapters/kafka/member.py`, reading in `adapters/kafka/reading.py`, and where to read on in `adapters/kafka/places.py`.
 """
 
 import threading
@@ -22,11 +22,16 @@ from kafka.errors import (
 )
 
 from adapters.deadline import Deadline, call_with_deadline
-from adapters.kafka.client import Rights, connect, connect_first, request, translate_errors
-from adapters.kafka.member import KafkaMember, committed_position, consumer_settings, record_of, to_kafka
-from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
+from adapters.kafka.batches import Missing
+from adapters.kafka.client import Rights, connect, connect_first, in_words, request, translate_errors
+from adapters.kafka.member import KafkaMember
+from adapters.kafka.options import KafkaOptions
+from adapters.kafka.places import NO_PLACE, committed_position, to_kafka
 from adapters.kafka.producer import KafkaPublisher, TransactionalProducer, discard, producer_settings, send
+from adapters.kafka.reading import consumer_settings, read_safely
+from adapters.kafka.topic_configs import wanted_config
 from adapters.log import (
+    NO_TOPICS,
     CreatedTopic,
     LogError,
     LogUnavailable,
@@ -57,13 +62,18 @@ class KafkaLog:
         with translate_errors("connecting"):
             self._admin = connect_first(KafkaAdminClient, self._settings())
 
-    def create_topics(self, partitions: Mapping[str, int], replicas: int | None = None) -> tuple[CreatedTopic, ...]:
-        """Create the topics that do not exist yet, open to records as large as this log takes."""
+    def create_topics(
+        self, partitions: Mapping[str, int], replicas: int | None = None, keep_days: Mapping[str, float] = NO_TOPICS
+    ) -> tuple[CreatedTopic, ...]:
+        """Create the topics that do not exist yet, open to records as large as this log takes.
+
+        Those of `keep_days` keep every record for so long, whatever the cluster's defaults are.
+        """
         wanted = {
             topic: {
                 "num_partitions": count,
                 "replication_factor": -1 if replicas is None else replicas,  # -1: the cluster's own default
-                "configs": {"max.message.bytes": str(MAX_RECORD_BYTES)},  # Kafka's default is 1 MiB
+                "configs": wanted_config(keep_days.get(topic), replicas),
             }
             for topic, count in partitions.items()
             if not self._partition_count(topic)
@@ -78,7 +88,7 @@ class KafkaLog:
                 if error is TopicAuthorizationFailedError:
                     raise error()
                 if error not in (NoError, TopicAlreadyExistsError):
-                    raise LogError(f"creating topic {topic['name']}: {error.__name__}")
+                    raise LogError(f"creating topic {topic['name']}: {in_words(error)}")
             request(deadline, lambda: self._admin.wait_for_topics(list(wanted)))
         made = [topic for topic in answer["topics"] if for_code(topic["error_code"]) is NoError]
         return tuple(_created(topic, partitions[topic["name"]], replicas) for topic in made)
@@ -241,20 +251,44 @@ def _read(consumer: Any, wanted: Mapping[TopicPartition, range], patience_s: flo
     The last offsets of a range may hold no record: a transaction's marker, or one that compaction removed. So the end
     is where the position is, not the last record seen.
     """
+    read_safely(consumer)
     consumer.assign([to_kafka(partition) for partition in wanted])
     for partition, offsets in wanted.items():
         consumer.seek(to_kafka(partition), offsets.start)
     at = {partition: offsets.start for partition, offsets in wanted.items()}
     deadline = Deadline(patience_s)
     while at:
-        for name, raws in consumer.poll(READ_POLL_S * 1000).items():
-            stop = wanted[TopicPartition(*name)].stop
-            yield from (record_of(raw) for raw in raws if raw.offset < stop)
-        now_at = {partition: consumer.position(to_kafka(partition), timeout_ms=READ_POLL_S * 1000) for partition in at}
+        try:
+            for name, found in consumer.poll(READ_POLL_S * 1000).items():
+                stop = wanted[TopicPartition(*name)].stop
+                yield from (item for item in found if not isinstance(item, Missing) and item.offset < stop)
+            now_at = {partition: _position(consumer, partition) for partition in at}
+        except NO_PLACE:
+            now_at = _skip_what_is_gone(consumer, wanted, at, deadline)
         if now_at != at:
             deadline = Deadline(patience_s)
         elif deadline.expired:
             raise LogUnavailable(f"no record for {patience_s:.0f} s")
-        over = [partition for partition, offset in now_at.items() if (offset or 0) >= wanted[partition].stop]
+        over = [partition for partition, offset in now_at.items() if offset >= wanted[partition].stop]
         consumer.pause(*map(to_kafka, over))
         at = {partition: offset for partition, offset in now_at.items() if partition not in over}
+
+
+def _position(consumer: Any, partition: TopicPartition) -> int:
+    return consumer.position(to_kafka(partition), timeout_ms=READ_POLL_S * 1000) or 0
+
+
+def _skip_what_is_gone(
+    consumer: Any, wanted: Mapping[TopicPartition, range], at: Mapping[TopicPartition, int], deadline: Deadline
+) -> dict[TopicPartition, int]:
+    """Go on with the first offsets that are still held, of what is being read. A range that is gone is over."""
+    names = [to_kafka(partition) for partition in at]
+    first = consumer.beginning_offsets(names, timeout_ms=deadline.remaining_s * 1000)
+    end = consumer.end_offsets(names, timeout_ms=deadline.remaining_s * 1000)
+    now_at: dict[TopicPartition, int] = {}
+    for name, offset in ((name, consumer.position(name, timeout_ms=0) or 0) for name in names):
+        partition = TopicPartition(*name)
+        # A log that ends before the place is another one: the topic was made anew, and what was asked for is no more.
+        now_at[partition] = max(first[name], offset) if offset <= end[name] else wanted[partition].stop
+        consumer.seek(name, now_at[partition])
+    return now_at

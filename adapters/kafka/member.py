@@ -4,18 +4,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer
-from kafka import TopicPartition as KafkaTopicPartition
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     FencedInstanceIdError,
     GroupAuthorizationFailedError,
     IllegalStateError,
     KafkaError,
-    KafkaTimeoutError,
+    NoOffsetForPartitionError,
     RetriableError,
     TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
@@ -23,15 +21,18 @@ from kafka.errors import (
 from kafka.structs import ConsumerGroupMetadata, MemberState, OffsetAndMetadata
 
 from adapters.deadline import Deadline, call_with_deadline
+from adapters.kafka.batches import Missing
 from adapters.kafka.client import Rights, connect, translate_errors
-from adapters.kafka.options import MAX_FETCH_BYTES, MAX_RECORD_BYTES, KafkaOptions, Timeouts
+from adapters.kafka.options import KafkaOptions
 from adapters.kafka.patches import (
     bring_back_parked_records,
     keep_finished_joins,
     notify_when_fenced,
     read_on_during_rebalances,
 )
+from adapters.kafka.places import NO_PLACE, Moved, Places, from_kafka, to_kafka, to_note
 from adapters.kafka.producer import DISPLACED, TransactionalProducer
+from adapters.kafka.reading import consumer_settings, read_safely
 from adapters.log import (
     Fenced,
     LogError,
@@ -54,42 +55,6 @@ CLOSE_LIMIT_S: Final = 10.0
 def transactional_id(group: str, member: str) -> str:
     """Stable, so that a restarted process ends at once what its predecessor left open."""
     return f"{group}-{member}"
-
-
-def consumer_settings(timeouts: Timeouts) -> dict[str, Any]:
-    """What every consumer here has in common: bytes, committed ones only, of any size a record may have."""
-    return {
-        "isolation_level": "read_committed",
-        "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
-        "allow_auto_create_topics": False,
-        "fetch_max_bytes": MAX_FETCH_BYTES,
-        "max_partition_fetch_bytes": MAX_RECORD_BYTES,
-        "session_timeout_ms": round(timeouts.session_s * 1000),
-        # A third of the session at most, or one lost heartbeat would end it.
-        "heartbeat_interval_ms": min(3000, round(timeouts.session_s * 1000 / 3)),
-        "max_poll_interval_ms": round(timeouts.poll_s * 1000),
-        # Kept partitions stay ours through a rebalance: their work in hand goes on.
-        "partition_assignment_strategy": [CooperativeStickyAssignor],
-    }
-
-
-def record_of(raw: Any) -> Record:
-    """The library's record as ours."""
-    value = b"" if raw.value is None else bytes(raw.value)
-    timestamp_ms = raw.timestamp if raw.timestamp is not None and raw.timestamp >= 0 else None
-    headers = tuple((name, b"" if content is None else bytes(content)) for name, content in raw.headers)
-    return Record(raw.topic, raw.partition, raw.offset, timestamp_ms, raw.key, value, headers)
-
-
-def to_kafka(partition: TopicPartition) -> Any:
-    """Our name of a partition as the library's."""
-    return KafkaTopicPartition(partition.topic, partition.partition)
-
-
-def from_kafka(partitions: Iterable[Any]) -> set[TopicPartition]:
-    """The library's names of partitions as ours."""
-    return {TopicPartition(topic, partition) for topic, partition in partitions}
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc] # the library ships no types
@@ -121,7 +86,8 @@ class _Standing:
     """What a publish may act on, as the polling thread last knew it. Replaced as a whole, so never half old."""
 
     group: Any
-    partitions: frozenset[TopicPartition] = frozenset()
+    topic_ids: Mapping[TopicPartition, str | None] = field(default_factory=dict)
+    """Of each partition that is ours: the topic that its positions belong to."""
 
 
 class KafkaMember:
@@ -147,7 +113,7 @@ class KafkaMember:
         self._rewound = False
         self._displaced = threading.Event()
         self._standing = _Standing(ConsumerGroupMetadata())
-        self._probe = KafkaTopicPartition(topics[0], 0)
+        self._probe = to_kafka(TopicPartition(topics[0], 0))
         self._rights: Rights = {
             TopicAuthorizationFailedError: f"Read on topic {', '.join(topics)}",
             GroupAuthorizationFailedError: f"Read on group {group}",
@@ -161,10 +127,12 @@ class KafkaMember:
         }
         try:
             with translate_errors("joining the group", self._rights):
-                self._consumer, _ = connect(KafkaConsumer, settings)
+                self._consumer, client = connect(KafkaConsumer, settings)
         except LogError:
             self._producer.close()
             raise
+        self._places = Places(self._consumer, client.cluster)
+        read_safely(self._consumer)
         keep_finished_joins(self._consumer)
         bring_back_parked_records(self._consumer)
         read_on_during_rebalances(self._consumer)
@@ -174,28 +142,28 @@ class KafkaMember:
     def poll(self, timeout_s: float, max_records: int) -> Polled:
         """Wait up to `timeout_s` for records; longer by what it takes to find where new partitions stand."""
         # The caller has seen the last poll's report by now, so what was assigned then may be published from here on.
-        self._standing = _Standing(self._standing.group, frozenset() if self._rewound else frozenset(self._owned))
+        self._standing = self._standing_with(() if self._rewound else self._owned)
         batches = self._fetch(timeout_s, max_records)
         lost, gained = self._rebalances.take()
         if self._rewound:
             lost, gained, self._rewound = lost | self._owned, gained | (self._owned - lost), False
-        revoked = frozenset(lost & self._owned)
         self._unsettled = (self._unsettled - lost) | gained
-        self._owned -= lost
-        records = tuple(
-            record_of(raw)
-            for raw_partition, raws in batches.items()
-            # The others were read from where the library took the group to be, not from where we found it.
-            if TopicPartition(*raw_partition) in self._owned
-            for raw in raws
-        )
-        assigned = self._settle()
+        moved = self._find(self._owned - lost)
+        elsewhere: dict[TopicPartition, Position | None] = {**dict.fromkeys(moved.remade), **moved.truncated}
+        revoked = frozenset((lost | elsewhere.keys()) & self._owned)
+        self._places.forget(lost - self._unsettled)
+        self._owned -= revoked
+        self._consumer.resume(*map(to_kafka, elsewhere))
+        records, missing = self._sort_out(batches)
+        assigned, remade = self._settle()
+        assigned.update(elsewhere)
         self._note_standing()
         self._owned |= assigned.keys()
-        if records or assigned:
+        gone = {partition: offsets for partition, offsets in moved.gone.items() if partition in self._owned} | missing
+        if records or assigned or gone:
             self._heard_at = time.monotonic()
         self._check_contact()
-        return Polled(records, revoked, assigned)
+        return Polled(records, revoked, assigned, gone, frozenset(moved.remade | remade))
 
     def pause(self, partitions: frozenset[TopicPartition]) -> None:
         """Return no records of these partitions until they are resumed."""
@@ -213,11 +181,13 @@ class KafkaMember:
         self._refuse_if_displaced()
         standing = self._standing
         # The broker checks that the member is current, not that the partition is its own: that is for us to check.
-        if not positions.keys() <= standing.partitions:
+        if not positions.keys() <= standing.topic_ids.keys():
             raise PublishFailed("a position is of a partition that is not, or no longer, this member's")
         offsets = {
             # -1 is "unknown". Without a number the library never sends the request, and waits for its answer for ever.
-            to_kafka(partition): OffsetAndMetadata(position.offset, position.metadata, -1)
+            to_kafka(partition): OffsetAndMetadata(
+                position.offset, to_note(position.metadata, standing.topic_ids[partition]), -1
+            )
             for partition, position in positions.items()
         }
         self._producer.publish(messages, offsets, standing.group)
@@ -234,7 +204,10 @@ class KafkaMember:
             try:
                 ends = self._consumer.end_offsets(names, timeout_ms=deadline.remaining_s * 1000)
                 at = {name: self._consumer.position(name, timeout_ms=deadline.remaining_s * 1000) for name in names}
-            except (RetriableError, UnknownTopicOrPartitionError, IllegalStateError):
+            except (RetriableError, UnknownTopicOrPartitionError, IllegalStateError, NoOffsetForPartitionError):
+                return {}
+            except NO_PLACE as error:
+                self._places.lose(error)
                 return {}
         return {TopicPartition(*name): max(0, ends[name] - at[name]) for name in names if at[name] is not None}
 
@@ -254,7 +227,10 @@ class KafkaMember:
         with translate_errors("polling", self._rights):
             try:
                 batches = self._consumer.poll(round(timeout_s * 1000), max_records)
-            except RetriableError:
+            except (RetriableError, NoOffsetForPartitionError):  # the second: a partition that is not settled yet
+                time.sleep(min(timeout_s, 0.1))
+            except NO_PLACE as error:
+                self._places.lose(error)
                 time.sleep(min(timeout_s, 0.1))
             except FencedInstanceIdError:  # in answer to a join
                 self._displaced.set()
@@ -265,25 +241,48 @@ class KafkaMember:
         if self._displaced.is_set():
             raise Fenced(DISPLACED)
 
-    def _settle(self) -> dict[TopicPartition, Position | None]:
-        """Put newly assigned partitions where the group stands. Those the broker is not asked about in time wait."""
+    def _find(self, partitions: set[TopicPartition]) -> Moved:
+        """Where to go on with partitions whose place is no more."""
+        with translate_errors("looking for where to read on", self._rights):
+            return self._places.find(partitions, Deadline(SETTLE_LIMIT_S))
+
+    def _sort_out(
+        self, batches: Mapping[Any, Sequence[Record | Missing]]
+    ) -> tuple[tuple[Record, ...], dict[TopicPartition, range]]:
+        """The records, and the offsets that cannot be told one by one, of the partitions that are ours.
+
+        The others were read from where the library took the group to be, not from where we found it.
+        """
+        ours = {name: found for name, found in batches.items() if TopicPartition(*name) in self._owned}
+        self._places.vouch(from_kafka(ours))
+        records = tuple(item for found in ours.values() for item in found if isinstance(item, Record))
+        missing = {
+            TopicPartition(*name): item.offsets
+            for name, found in ours.items()
+            for item in found
+            if isinstance(item, Missing)
+        }
+        return records, missing
+
+    def _settle(self) -> tuple[dict[TopicPartition, Position | None], set[TopicPartition]]:
+        """Put newly assigned partitions where the group stands; those the broker is not asked about in time wait.
+
+        Returns their places, and those of them whose topic was made anew.
+        """
         deadline = Deadline(SETTLE_LIMIT_S)
         settled: dict[TopicPartition, Position | None] = {}
+        remade: set[TopicPartition] = set()
         for partition in sorted(self._unsettled):
             with translate_errors("reading a committed position", self._rights):
                 try:
-                    position = committed_position(self._consumer, partition, deadline)
+                    settled[partition], is_remade = self._places.settle(partition, deadline)
                 except RetriableError:
                     break
-            name = to_kafka(partition)
-            if position is None:
-                self._consumer.seek_to_beginning(name)
-            else:
-                self._consumer.seek(name, position.offset)
-            self._consumer.resume(name)
-            settled[partition] = position
+            self._consumer.resume(to_kafka(partition))
+            if is_remade:
+                remade.add(partition)
         self._unsettled -= settled.keys()
-        return settled
+        return settled, remade
 
     def _note_standing(self) -> None:
         """Keep the generation that our partitions were assigned in; a rebalance under way has no partitions yet.
@@ -294,7 +293,11 @@ class KafkaMember:
         group = self._consumer.group_metadata()
         if group.state != MemberState.STABLE:
             group = self._standing.group
-        self._standing = _Standing(group, frozenset(self._owned))
+        self._standing = replace(self._standing_with(self._owned), group=group)
+
+    def _standing_with(self, partitions: Iterable[TopicPartition]) -> _Standing:
+        ids = {partition: self._places.topic_id(partition) for partition in partitions}
+        return _Standing(self._standing.group, ids)
 
     def _check_contact(self) -> None:
         """Raise LogUnavailable after a silence that questions did not break."""
@@ -312,11 +315,3 @@ class KafkaMember:
                         f"no answer from the group's coordinator for {self._timeouts.unreachable_s:.0f} s; are the "
                         "brokers up, and in reach?"
                     ) from None
-
-
-def committed_position(consumer: Any, partition: TopicPartition, deadline: Deadline) -> Position | None:
-    """Where the consumer's group stands. Waits for a transaction under way to end; raises KafkaTimeoutError."""
-    if deadline.expired:
-        raise KafkaTimeoutError
-    found = consumer.committed(to_kafka(partition), metadata=True, timeout_ms=deadline.remaining_s * 1000)
-    return None if found is None else Position(found.offset, found.metadata or "")

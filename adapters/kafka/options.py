@@ -1,6 +1,5 @@
 """How to reach a Kafka cluster: addresses, security, and how long to wait. What the two sides of a record agree on."""
 
-import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -9,6 +8,7 @@ from kafka.errors import KafkaConnectionError
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from adapters.log import MAX_LABEL_BYTES, MAX_VALUE_BYTES, LogError
+from adapters.loopback import is_loopback
 
 # The largest value with its key, its headers and what the format adds. Producer, topic and consumer must agree on it,
 # or a record could be written that nobody can fetch.
@@ -132,7 +132,7 @@ class KafkaOptions:
         Raises LogError if a file cannot be read, or if the connection must not leave this machine and would.
         """
         trusted = self.allow_plaintext or (self._tls and self.check_hostname)
-        if not trusted and not all(_is_loopback(server) for server in servers):
+        if not trusted and not all(is_loopback(server.rpartition(":")[0]) for server in servers):
             flaw = "without a check of the host's name" if self._tls else f"by {self.security_protocol}, unencrypted"
             raise LogError(
                 f"refusing to reach Kafka {flaw}: use SSL or SASL_SSL with the check, or set ECG_ALLOW_PLAINTEXT=1 "
@@ -173,14 +173,6 @@ def _secret(file: Path, what: str) -> str:
         ) from None
     except UnicodeDecodeError:
         raise LogError(f"{file} is no text in UTF-8; check ECG_KAFKA_{what.upper()}_FILE") from None
-
-
-def _is_loopback(server: str) -> bool:
-    host = server.rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _ms(seconds: float) -> int:

@@ -11,10 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from adapters.recording.texts import check_clinical_texts, check_identifiers, usable_device
 from schemas.ecg import INDEPENDENT_LEADS, LEADS, Ecg, Filters, Order, Patient
 from schemas.finding import QualityFlag
 from schemas.rejection import Reason, Rejected
 
+# Dates of the years before and after lose digits where they are written and overflow where a zone or a day is added;
+# 9999-12-31 is how some senders write "no date".
+CALENDAR_YEARS: Final = (1000, 9998)
 # A resting ECG is 10 s long; 8 s is the least from which carts still print 3x4 with a rhythm strip, and what is longer
 # than 30 s is a monitoring strip, where "the" T wave has no single answer.
 DURATION_S: Final = (8.0, 30.0)
@@ -57,8 +61,13 @@ def assemble(identity: Identity, waveform: Waveform, notes: tuple[QualityFlag, .
 
     Leads III, aVR, aVL and aVF are computed if they are missing, and named in `derived_leads`. `notes` are those of the
     identity; the waveform's own are added. Raises Rejected with an `ecg.*` code if the recording cannot be a diagnostic
-    resting ECG.
+    resting ECG, or its identity cannot be used.
     """
+    check_identifiers(identity.message_id, identity.patient, identity.order)
+    check_clinical_texts(identity.order.clinical_texts)
+    if not CALENDAR_YEARS[0] <= identity.acquired_at.year <= CALENDAR_YEARS[1]:
+        raise Rejected(Reason.ECG_NO_TIME, "outside the years 1000 to 9998")
+    device, device_notes = usable_device(identity.device)
     channels_uv, sampling_hz = waveform.channels_uv, waveform.sampling_hz
     if not SAMPLING_HZ[0] <= sampling_hz <= SAMPLING_HZ[1]:
         raise Rejected(Reason.ECG_SAMPLING, "outside 240 to 2000 Hz")
@@ -92,8 +101,8 @@ def assemble(identity: Identity, waveform: Waveform, notes: tuple[QualityFlag, .
         order=identity.order,
         derived_leads=derived,
         filters=waveform.filters,
-        device=identity.device,
-        notes=notes + waveform.notes,
+        device=device,
+        notes=notes + device_notes + waveform.notes,
     )
 
 

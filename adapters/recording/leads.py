@@ -12,6 +12,9 @@ _HL7_MDC_BASE: Final = 131328
 _BY_NUMBER: Final = {
     1: "I", 2: "II", 3: "V1", 4: "V2", 5: "V3", 6: "V4", 7: "V5", 8: "V6", 61: "III", 62: "aVR", 63: "aVL", 64: "aVF",
 }  # fmt: skip
+# DICOM's LO. No lead's name has half of it, and what takes decorations off needs the square of the length.
+MAX_NAME_CHARACTERS: Final = 64
+
 _BY_NAME: Final = {name.upper(): name for name in _BY_NUMBER.values()}
 
 # "Lead I (Einthoven)", "MDC_ECG_LEAD_V1", "MDC_ECG_ELEC_POTL_AVR", "lead avf", "aVF, augmented voltage, foot"
@@ -38,5 +41,7 @@ def lead_from_code(code: str) -> str | None:
 
 def lead_from_name(name: str) -> str | None:
     """The lead that a display name or an MDC reference id means; None if it is none of the twelve."""
+    if len(name) > MAX_NAME_CHARACTERS:
+        return None
     bare = _DECORATION.sub("", _DECORATION.sub("", name.strip()))
     return _BY_NAME.get(bare.strip().upper())

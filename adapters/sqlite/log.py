@@ -10,7 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from adapters.log import CreatedTopic, LogError, Message, Position, Record, TopicPartition, check_messages
+from adapters.log import (
+    NO_TOPICS,
+    CreatedTopic,
+    LogError,
+    Message,
+    Position,
+    Record,
+    TopicPartition,
+    check_messages,
+)
 from adapters.sqlite import groups, records
 from adapters.sqlite.database import connect, create, publishing, transaction, translate_errors
 from adapters.sqlite.member import SqliteMember
@@ -26,7 +35,9 @@ class SqliteLog:
         self._connection = connect(path)
         self._lock = threading.Lock()
 
-    def create_topics(self, partitions: Mapping[str, int], replicas: int | None = None) -> tuple[CreatedTopic, ...]:
+    def create_topics(
+        self, partitions: Mapping[str, int], replicas: int | None = None, keep_days: Mapping[str, float] = NO_TOPICS
+    ) -> tuple[CreatedTopic, ...]:
         """Create the topics that do not exist yet."""
         if replicas not in (None, 1):
             raise LogError("an embedded log is one file: it keeps 1 replica of a topic")

@@ -8,13 +8,15 @@ from typing import Annotated
 
 import typer
 
+from adapters.kafka.codecs import installed_codecs
 from adapters.kafka.member import transactional_id
 from adapters.log import Log, LogError
-from cli import options, output
+from cli import failure, options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import (
     PARTITIONS,
     create_missing_topics,
+    kept_days,
     open_configured_inspection,
     open_configured_log,
     require_topics,
@@ -43,7 +45,8 @@ def check(
 ) -> None:
     """Check settings, log, topics, model and execution provider; exit 0 only if `run` would work.
 
-    Prints the effective settings (of secrets only the files that hold them) and one line for each check.
+    Prints the effective settings (of secrets only the files that hold them) and one line for each check. Topics that
+    exist are never changed: what they lack is said, with the command that mends it.
 
     Example: ecg-worker check --log kafka://broker:9092 --model /models/ecg-r1
     """
@@ -52,49 +55,86 @@ def check(
     settings = Settings.load(log=log, model=model, group=group, config=config, strict=True)
     output.emit_json(settings.shown())
     creating = functools.partial(_create_topics, settings, partitions, replicas) if create_topics else None
-    passed = [
-        _report("checksums", _check_checksums),
-        _report_on_log(settings, creating),
-        _report("model", functools.partial(_check_model, settings)),
+    failed = [
+        *_report("checksums", _check_checksums),
+        *_report("codecs", _check_codecs),
+        *_report_on_log(settings, creating),
+        *_report("model", functools.partial(_check_model, settings)),
     ]
-    raise typer.Exit(int(not all(passed)))
+    if failed:
+        failure.leave_for_kubernetes("; ".join(failed))
+    raise typer.Exit(int(bool(failed)))
 
 
-def _report(name: str, examine: Callable[[], str]) -> bool:
+def _report(name: str, examine: Callable[[], str]) -> list[str]:
+    """Say how a check went; return what failed, if it did."""
     try:
         output.notify(f"ok    {name}: {examine()}")
     except WorkerError as error:
-        output.notify(f"FAIL  {name}: {error}")
-        return False
-    return True
+        return [_fail(name, str(error))]
+    return []
 
 
-def _report_on_log(settings: Settings, creating: Callable[[], str] | None) -> bool:
+def _fail(name: str, said: str) -> str:
+    output.notify(f"FAIL  {name}: {said}")
+    return f"{name}: {said}"
+
+
+def _report_on_log(settings: Settings, creating: Callable[[], str] | None) -> list[str]:
     """The checks that need the log; one that cannot be opened is said once."""
     # First, because an embedded log is opened with its topics.
-    if creating is not None and not _report("topics", creating):
-        output.notify("skip  log, rights, transactions: the topics could not be created")
-        return False
+    if creating is not None and (failed := _report("topics", creating)):
+        output.notify("skip  log, retention, rights, transactions: the topics could not be created")
+        return failed
     with ExitStack() as parts:
         try:
             log = parts.enter_context(open_configured_log(settings))
         except WorkerError as error:
-            output.notify(f"FAIL  log: {error}")
-            output.notify("skip  rights, transactions: the log cannot be reached")
-            return False
-        checks: dict[str, Callable[[], str]] = {
-            "log": functools.partial(_check_log, log, settings),
-            "rights": functools.partial(_check_rights, settings),
-            "transactions": functools.partial(_check_transactions, settings),
-        }
-        passed = [_report(name, examine) for name, examine in checks.items()]
-        return all(passed)
+            failed = [_fail("log", str(error))]
+            output.notify("skip  retention, rights, transactions: the log cannot be reached")
+            return failed
+        return [
+            *_report("log", functools.partial(_check_log, log, settings)),
+            *_report_on_retention(settings),
+            *_report("rights", functools.partial(_check_rights, settings)),
+            *_report("transactions", functools.partial(_check_transactions, settings)),
+        ]
+
+
+def _report_on_retention(settings: Settings) -> list[str]:
+    """One line for each topic that does not keep what it is given, and for what may come to lose it."""
+    try:
+        with open_configured_inspection(settings) as inspection:
+            if inspection is None:
+                output.notify("ok    retention: an embedded log has no settings of Kafka's")
+                return []
+            report = inspection.topics(kept_days(settings))
+    except WorkerError as error:
+        return [_fail("retention", str(error))]
+    failed = [_fail("retention", fault) for fault in report.faults]
+    for warning in report.warnings:
+        output.notify(f"warn  retention: {warning}")
+    if report.seen and not failed:
+        kept = f"{settings.audit_keep_days} days and more (ECG_AUDIT_KEEP_DAYS)"
+        output.notify(f"ok    retention: {', '.join(report.seen)} keep every record for {kept}")
+    return failed
 
 
 def _check_checksums() -> str:
     if find_spec("crc32c") is None:
         raise SettingsError("the crc32c package is missing; without it large records move 15 times slower")
     return "crc32c is compiled"
+
+
+def _check_codecs() -> str:
+    """The codecs that are read. Raises SettingsError if one is not: whoever writes records chooses, not we."""
+    codecs = installed_codecs()
+    if missing := [name for name, is_installed in codecs.items() if not is_installed]:
+        raise SettingsError(
+            f"the packages for {', '.join(missing)} are missing; install ecg-r1-worker with its dependencies, or each "
+            "record that a producer compressed so is rejected as unreadable"
+        )
+    return f"{', '.join(codecs)} are read"
 
 
 def _create_topics(settings: Settings, partitions: int | None, replicas: int | None) -> str:
@@ -112,14 +152,15 @@ def _check_log(log: Log, settings: Settings) -> str:
 
 
 def _check_rights(settings: Settings) -> str:
-    read, *written = service_topics(settings)
+    read, written = settings.all_inbound_topics, (settings.findings_topic, settings.rejections_topic)
     with open_configured_inspection(settings) as inspection:
         if inspection is None:
             return "an embedded log asks for none"
         own_id = transactional_id(settings.group, settings.member)
-        if missing := inspection.missing_rights([read], written, settings.group, own_id):
+        if missing := inspection.missing_rights(read, written, settings.group, own_id):
             raise LogError(f"not allowed; grant {'; '.join(missing)}")
-    return f"Read on {read} and group {settings.group}; Write on {', '.join(written)} and transactional id {own_id}"
+    reads = f"Read on {', '.join(read)} and group {settings.group}"
+    return f"{reads}; Write on {', '.join(written)} and transactional id {own_id}"
 
 
 def _check_transactions(settings: Settings) -> str:

@@ -57,10 +57,11 @@ def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit
         server = service.serve_health(settings, parts)
         opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, settings.findings_topic, topic)
-        member = service.join(opened, group, settings.findings_topic, settings, stop, parts)
+        member = service.join(opened, group, [settings.findings_topic], settings, stop, parts)
         parts.callback(_close, receiver, stop)  # before the member, which ends a delivery that is still under way
         session = service.open_session(member, settings, stop, parts, server=server)
-        Deliverer(session, receiver, group, topic, settings.deliver.retry).run(stop, idle_exit_s)
+        deliver = settings.deliver
+        Deliverer(session, receiver, group, topic, deliver.retry, deliver.lifetimes).run(stop, idle_exit_s)
         logs.get_logger().info("stopped", count=session.progress.committed)
 
 

@@ -36,6 +36,7 @@ def list_(
     reason: Reasons = None,
     start: open_rejections.From = None,
     end: open_rejections.To = None,
+    slack: options.Slack = options.DEFAULT_SLACK_S,
     count: Annotated[bool, typer.Option("--count", help="one line a code, with how many there are")] = False,
     log: options.LogUrl = None,
     group: Group = None,
@@ -48,8 +49,10 @@ def list_(
 
     Example: ecg-worker deliveries list --reason receiver.no_ack --from 2026-03-03T00:00:00Z
     """
+    from worker.history.interval import Interval
     from worker.history.results import delivery_rejection_in
 
+    bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, deliver_group=group, config=config)
     wanted, whose = _reasons(reason), settings.deliver.group
     counts, open_counts = Counter[str](), Counter[str]()
@@ -57,8 +60,8 @@ def list_(
     with open_configured_log(settings) as opened:
         topic = settings.deliver.rejections_topic
         require_topics(opened, topic)
-        ranges = open_rejections.ranges(opened, topic, start, end)
-        for is_open, record in open_rejections.open_first(opened, f"{whose}-redrive", ranges):
+        interval = Interval.resolve(opened, [topic], *bounds, slack)
+        for is_open, record in open_rejections.open_first(opened, f"{whose}-redrive", interval):
             rejection = delivery_rejection_in(record.value)
             if rejection is None:
                 unreadable += 1
@@ -80,6 +83,7 @@ def redrive(
     reason: Reasons = None,
     start: open_rejections.From = None,
     end: open_rejections.To = None,
+    slack: options.Slack = options.DEFAULT_SLACK_S,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be sent; send nothing")] = False,
     give_up: Annotated[
         bool, typer.Option("--give-up", help="settle the selected rejections without sending their findings")
@@ -96,7 +100,9 @@ def redrive(
     Example: ecg-worker deliveries redrive --receiver mllp://engine.hospital.example:2575 --reason receiver.rejected
     """
     from worker.delivery.redelivery import Redelivery, RedeliveryPlan
+    from worker.history.interval import Interval
 
+    bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, deliver_group=group, deliver_to=receiver, config=config)
     whose, topic, reasons = settings.deliver.group, settings.deliver.rejections_topic, _reasons(reason)
     counts = Counter[str]()
@@ -113,9 +119,8 @@ def redrive(
         opened_receiver = parts.enter_context(closing(open_configured_receiver(settings))) if sends else None
         opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, settings.findings_topic, topic)
-        plan = RedeliveryPlan(
-            whose, settings.findings_topic, open_rejections.ranges(opened, topic, start, end), reasons, give_up
-        )
+        interval = Interval.resolve(opened, [topic], *bounds, slack)
+        plan = RedeliveryPlan(whose, settings.findings_topic, interval, reasons, give_up, settings.deliver.lifetimes)
         position = open_rejections.position(opened, f"{whose}-redrive", topic, settings.member, parts, dry_run=dry_run)
         parts.enter_context(output.stderr.status("sending"))
         Redelivery(opened, position, plan, opened_receiver, on_progress, settings.deliver.retry).run()

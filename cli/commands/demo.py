@@ -15,7 +15,7 @@ from rich.table import Table
 
 from adapters.log import Log, Message
 from cli import output
-from cli.commands.replay import replayed_and_compared
+from cli.commands.replay import Asked, replayed_and_compared
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log
 from cli.wiring.model import DEMO_MODEL
@@ -55,7 +55,6 @@ def demo(
     Example: ecg-worker demo --out build/demo
     """
     from simulator.cohort import cohort, simulated
-    from worker.history.interval import Bound
 
     _clear(out)
     settings = Settings.load(log=f"sqlite://{(out / _LOG_FILE).resolve()}", model=DEMO_MODEL)
@@ -71,7 +70,7 @@ def demo(
     output.stdout.print(_table("A real ECG and edits of it", [read for read in reads if read not in known]))
     output.stdout.print(_table("Simulated ECGs", known))
     output.stdout.print(_in_short(reads, out), markup=False, soft_wrap=True)
-    replayed_and_compared(settings, Bound(offset=0), Bound(offset=len(submissions)), out / "report.json")
+    replayed_and_compared(settings, Asked("0", str(len(submissions))), out / "report.json")
 
 
 def _clear(out: Path) -> None:

@@ -32,19 +32,24 @@ def explain(
     Example: ecg-worker explain --model /models/ecg-r1 ecg.dcm oru.hl7
     """
     from worker.pipeline import conclude, prepare
+    from worker.stream.fence import Fence
 
     settings = Settings.load(model=model, config=config)
     ecgs, reading = chosen(files), Reading()
     engine = load_engine(settings, model_or_demo(settings))
     decode, layout = decoder(settings), engine.bundle.manifest.layout.layout()
     identity = identify_model(engine)
+    fence = Fence(settings.findings_topic, settings.rejections_topic)
 
     def read(record: Record) -> Finding | Rejection:
         prepared = prepare(record, decode, layout)
         if isinstance(prepared, Rejection):
             return prepared
-        answer = engine.answer([prepared.question])[0] if prepared.question else None
-        return conclude(prepared, answer, identity)
+        try:
+            answer = engine.answer([prepared.question])[0] if prepared.question else None
+        except Rejected as rejected:
+            return fence.reject(record, rejected).result
+        return fence.seal(record, lambda: conclude(prepared, answer, identity)).result
 
     payloads = enumerate(reading.payloads(output.track(ecgs, "reading")))
     results = [output.emit(read(_record(index, *item))) for index, item in payloads]

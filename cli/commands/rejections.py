@@ -26,6 +26,7 @@ def list_(
     reason: Reasons = None,
     start: open_rejections.From = None,
     end: open_rejections.To = None,
+    slack: options.Slack = options.DEFAULT_SLACK_S,
     count: Annotated[bool, typer.Option("--count", help="one line a code, with how many there are")] = False,
     log: options.LogUrl = None,
     group: options.Group = None,
@@ -38,16 +39,18 @@ def list_(
 
     Example: ecg-worker rejections list --reason payload.unknown_format --from 2026-03-03T00:00:00Z
     """
+    from worker.history.interval import Interval
     from worker.history.results import rejection_in
 
+    bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, group=group, config=config)
     wanted = _reasons(reason)
     counts, open_counts = Counter[str](), Counter[str]()
     unreadable = 0
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.rejections_topic)
-        ranges = open_rejections.ranges(opened, settings.rejections_topic, start, end)
-        for is_open, record in open_rejections.open_first(opened, f"{settings.group}-redrive", ranges):
+        interval = Interval.resolve(opened, [settings.rejections_topic], *bounds, slack)
+        for is_open, record in open_rejections.open_first(opened, f"{settings.group}-redrive", interval):
             rejection = rejection_in(record.value)
             if rejection is None:
                 unreadable += 1
@@ -68,6 +71,7 @@ def redrive(
     reason: Reasons = None,
     start: open_rejections.From = None,
     end: open_rejections.To = None,
+    slack: options.Slack = options.DEFAULT_SLACK_S,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done; move nothing")] = False,
     give_up: Annotated[
         bool, typer.Option("--give-up", help="settle the selected rejections without putting their records back")
@@ -83,16 +87,18 @@ def redrive(
 
     Example: ecg-worker rejections redrive --reason payload.unknown_format --dry-run
     """
+    from worker.history.interval import Interval
     from worker.redrive.redriver import RedrivePlan, Redriver
 
+    bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, group=group, config=config)
     reasons = _reasons(reason)
     counts = Counter[str]()
     with ExitStack() as parts:
         opened = parts.enter_context(open_configured_log(settings))
-        require_topics(opened, settings.inbound_topic, settings.rejections_topic)
-        ranges = open_rejections.ranges(opened, settings.rejections_topic, start, end)
-        plan = RedrivePlan(settings.inbound_topic, ranges, reasons, give_up)
+        require_topics(opened, *settings.all_inbound_topics, settings.rejections_topic)
+        interval = Interval.resolve(opened, [settings.rejections_topic], *bounds, slack)
+        plan = RedrivePlan(settings.all_inbound_topics, interval, reasons, give_up)
         done = "given_up" if give_up else "redriven"
 
         def on_progress(outcome: "RedriveOutcome") -> None:

@@ -52,10 +52,11 @@ def _serve(settings: Settings, ending: Ending, idle_exit_s: float | None) -> Non
         )  # fmt: skip
         ending.loaded()
         stages, scheduler = parts.enter_context(running_stages(engine, identity, settings))
-        member = service.join(opened, settings.group, settings.inbound_topic, settings, stop, parts)
+        member = service.join(opened, settings.group, settings.all_inbound_topics, settings, stop, parts)
         session = service.open_session(
             member, settings, stop, parts, server=server, engine_stalled_s=lambda: scheduler.stalled_s
         )
         freeze_loaded()
-        Runner(session, stages, Breaker(settings.stream.rejected_share), settings.stream).run(stop, idle_exit_s)
+        breaker = Breaker(settings.stream.rejected_share, settings.stream.rejected_pace_s)
+        Runner(session, stages, breaker, settings.stream, settings.all_inbound_topics).run(stop, idle_exit_s)
         log.info("stopped", count=session.progress.committed)

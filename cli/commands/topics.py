@@ -4,16 +4,21 @@ import base64
 import json
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace as with_fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.log import Log, LogError, Message, Record, TopicPartition, check_messages
+from adapters.log import Log, LogError, Message, Record, check_messages
 from cli import options, output
 from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
+from worker.backfill_header import BACKFILL, BACKFILL_HEADER
+
+if TYPE_CHECKING:
+    from worker.history.interval import Interval
 
 # A submission is acknowledged in steps of this many files, so that a large folder neither fills memory nor crawls.
 _FILES_AT_ONCE = 50
@@ -22,6 +27,12 @@ _FOLLOW_EVERY_S = 0.5
 
 def submit(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", exists=True, readable=True)],
+    backfill: Annotated[
+        bool, typer.Option("--backfill", help="old ECGs, for the record: no alert comes of them, and they wait last")
+    ] = False,
+    topic: Annotated[
+        str | None, typer.Option("--topic", metavar="NAME", help="which of several inbound topics (ECG_INBOUND_TOPICS)")
+    ] = None,
     log: options.LogUrl = None,
     config: options.Config = None,
 ) -> None:
@@ -32,13 +43,18 @@ def submit(
     Example: ecg-worker submit ecg.dcm incoming/
     """
     settings = Settings.load(log=log, config=config)
+    if topic is not None and topic not in settings.all_inbound_topics:
+        known = ", ".join(settings.all_inbound_topics)
+        raise typer.BadParameter(f"{topic} is no inbound topic; those are {known}", param_hint="--topic")
+    inbound = topic or settings.inbound_topic
+    headers = ((BACKFILL_HEADER, BACKFILL),) if backfill else ()
     files, reading = chosen(paths), Reading()
     with open_configured_log(settings) as opened:
-        require_topics(opened, settings.inbound_topic)
+        require_topics(opened, inbound)
         steps = range(0, len(files), _FILES_AT_ONCE)
         for start in output.track(steps, "submitting"):
-            batch = list(_that_fit(reading, settings.inbound_topic, files[start : start + _FILES_AT_ONCE]))
-            written = opened.append([Message(settings.inbound_topic, None, payload) for _, payload in batch])
+            batch = list(_that_fit(reading, inbound, files[start : start + _FILES_AT_ONCE]))
+            written = opened.append([Message(inbound, None, payload, headers) for _, payload in batch])
             for (file, _), (partition, offset) in zip(batch, written, strict=True):
                 name = typed(Path(file.name))
                 where = {"file": name, "topic": partition.topic, "partition": partition.partition, "offset": offset}
@@ -67,37 +83,41 @@ def read(
     end: Annotated[
         str | None, typer.Option("--to", metavar="T", help="offset or time, exclusive; default: the last record now")
     ] = None,
+    slack: options.Slack = options.DEFAULT_SLACK_S,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new records until interrupted")] = False,
     envelope: Annotated[bool, typer.Option(help="add coordinates, key and headers; raw values as base64")] = False,
     config: options.Config = None,
 ) -> None:
     """Print the value of each committed record of a topic as one JSON line, first to last in each partition.
 
+    With times, those are printed whose own time lies inside, and those without a time that lie among them.
+
     Example: ecg-worker read ecg.findings --from 2026-03-03T00:00:00Z --to 2026-03-04T00:00:00Z
     """
     if follow and end:
         raise typer.BadParameter("--follow has no end", param_hint="--to")
+    from worker.history.interval import Interval
+    from worker.history.scan import Scan
+
+    bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, config=config)
     with open_configured_log(settings) as opened:
-        ranges = {}
-        for partition in opened.partitions(topic):
-            first, last = opened.bounds(partition)
-            ranges[partition] = range(
-                options.parse_bound(start).resolve(opened, partition) if start else first,
-                options.parse_bound(end).resolve(opened, partition) if end else last,
-            )
+        interval = Interval.resolve(opened, [topic], *bounds, slack)
         try:
-            for record in _follow(opened, ranges) if follow else opened.read(ranges):
+            for record in _follow(opened, interval) if follow else Scan(opened, interval):
                 output.emit_json(_enveloped(record) if envelope else _value(record))
         except KeyboardInterrupt:
             return
 
 
-def _follow(log: Log, ranges: dict[TopicPartition, range]) -> Iterator[Record]:
+def _follow(log: Log, interval: "Interval") -> Iterator[Record]:
+    from worker.history.scan import Scan
+
     while True:
-        yield from log.read(ranges)
+        yield from Scan(log, interval)
         time.sleep(_FOLLOW_EVERY_S)
-        ranges = {partition: range(done.stop, log.bounds(partition)[1]) for partition, done in ranges.items()}
+        ranges = {partition: range(done.stop, log.bounds(partition)[1]) for partition, done in interval.ranges.items()}
+        interval = with_fields(interval, ranges=ranges)
 
 
 def _value(record: Record) -> Any:

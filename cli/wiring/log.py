@@ -14,9 +14,9 @@ PARTITIONS: Final = 3
 """Of each topic of the worker's that is made here, unless somebody says otherwise."""
 
 
-def service_topics(settings: Settings) -> tuple[str, str, str]:
+def service_topics(settings: Settings) -> tuple[str, ...]:
     """What `run` needs."""
-    return settings.inbound_topic, settings.findings_topic, settings.rejections_topic
+    return *settings.all_inbound_topics, settings.findings_topic, settings.rejections_topic
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def open_configured_log(settings: Settings) -> Iterator[Log]:
     log = open_log(settings.log, kafka_options(settings))
     try:
         if settings.log.startswith("sqlite:"):
-            log.create_topics(topics(settings))
+            log.create_topics(topics(settings), keep_days=kept_days(settings))
         yield log
     finally:
         log.close()
@@ -36,7 +36,7 @@ def create_missing_topics(
 ) -> tuple[tuple[CreatedTopic, ...], tuple[str, ...]]:
     """Make the topics that are missing; those that were made, and the names of those that were there."""
     with closing(open_log(settings.log, kafka_options(settings))) as log:
-        created = log.create_topics(topics(settings, partitions), replicas)
+        created = log.create_topics(topics(settings, partitions), replicas, kept_days(settings))
     made = {topic.name for topic in created}
     return created, tuple(name for name in topics(settings) if name not in made)
 
@@ -60,8 +60,13 @@ def kafka_options(settings: Settings) -> KafkaOptions | None:
 
 def topics(settings: Settings, partitions: int = PARTITIONS) -> dict[str, int]:
     """Every topic that any command uses, with the partitions to create it with where it is missing."""
-    of_the_worker = (settings.inbound_topic, settings.findings_topic, settings.rejections_topic, settings.audit_topic)
+    of_the_worker = (*service_topics(settings), settings.audit_topic)
     return {**dict.fromkeys(of_the_worker, partitions), settings.deliver.rejections_topic: 1}
+
+
+def kept_days(settings: Settings) -> dict[str, float]:
+    """How long records have to be kept on the topics from which a past result is explained."""
+    return dict.fromkeys(topics(settings), settings.audit_keep_days)
 
 
 def require_topics(log: Log, *names: str) -> None:

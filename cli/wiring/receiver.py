@@ -11,6 +11,6 @@ def open_configured_receiver(settings: Settings) -> MllpReceiver:
         raise SettingsError("no receiver: give its URL, or set ECG_DELIVER_TO")
     files = deliver.tls if deliver.tls != TlsFiles() else None
     try:
-        return open_receiver(deliver.to, deliver.route, deliver.waits, files)
+        return open_receiver(deliver.to, deliver.route, deliver.waits, files, allow_plaintext=deliver.allow_plaintext)
     except ReceiverError as error:
-        raise SettingsError(f"deliver_to: {error}") from None
+        raise SettingsError(str(error)) from None  # of TLS files, and names them: the URL was looked at before

@@ -1,6 +1,6 @@
 """What every service does around its work: health, a seat in a group, a session with a watchdog, an end in time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,9 @@ def serve_health(settings: Settings, parts: ExitStack) -> "HealthServer | None":
     return server
 
 
-def join(log: Log, group: str, topic: str, settings: Settings, stop: Stop, parts: ExitStack) -> Member:
+def join(log: Log, group: str, topics: Sequence[str], settings: Settings, stop: Stop, parts: ExitStack) -> Member:
     """A seat in the group, left when `parts` end, within the time that `stop` gives."""
-    member = log.join(group, [topic], settings.member)
+    member = log.join(group, topics, settings.member)
     parts.callback(lambda: member.close(stop.deadline))
     logs.get_logger().info("joined", group=group, member=settings.member)
     return member

@@ -6,13 +6,14 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
-from adapters.inbound import decode, peek_priority
-from adapters.log import Record
+from adapters.inbound import decode, glance
 from adapters.recording.site import SiteDefaults
 from cli.settings import Settings
-from schemas.ecg import Ecg, Priority
+from schemas.ecg import Ecg
+from schemas.rejection import Reason, Rejected
+from worker.backfill_header import is_backfill
 from worker.model.errors import EngineError
-from worker.operations import logs
+from worker.operations import logs, metrics
 
 if TYPE_CHECKING:
     from worker.engine.echo import EchoEngine
@@ -30,11 +31,6 @@ def decoder(settings: Settings) -> Callable[[bytes], Ecg]:
     return functools.partial(decode, site=SiteDefaults(ZoneInfo(settings.site_zone), settings.site_charset))
 
 
-def priority(record: Record) -> Priority:
-    """How urgent a record is at first glance."""
-    return peek_priority(record.value, record.headers)
-
-
 @contextmanager
 def running_stages(
     engine: "Engine | EchoEngine", model_identity: "ModelIdentity", settings: Settings
@@ -45,20 +41,39 @@ def running_stages(
     """
     from worker.engine.scheduler import Scheduler
     from worker.pipeline import conclude
+    from worker.stream.fence import Fence
     from worker.stream.preparation import PreparationPool
     from worker.stream.stages import Stages
+    from worker.stream.triage import Triage
 
     slots, layout = engine.bundle.manifest.slots, engine.bundle.manifest.layout.layout()
     with closing(PreparationPool(settings.processes, decoder(settings), layout)) as pool:
-        scheduler = Scheduler(engine, capacity=2 * slots, max_batch=slots, max_wait_s=settings.engine.batch_wait_s)
+        scheduler = Scheduler(
+            engine,
+            capacity=2 * slots,
+            max_batch=slots,
+            max_wait_s=settings.engine.batch_wait_s,
+            max_failures=settings.engine.failures,
+            on_failure=_tell_failure,
+        )
         try:
+            triage = Triage(glance, settings.all_inbound_topics, settings.all_urgent_units, is_backfill=is_backfill)
+            fence = Fence(settings.findings_topic, settings.rejections_topic)
             conclude_here = functools.partial(conclude, model_identity=model_identity)
             yield (
-                Stages(pool, scheduler, conclude_here, priority, settings.findings_topic, settings.rejections_topic),
+                Stages(pool, scheduler, conclude_here, fence, triage),
                 scheduler,
             )
         finally:
             _end(scheduler)
+
+
+def _tell_failure(reason: Reason, given_up: bool, error: Exception | None) -> None:
+    """Count it; and since a rejection is told where it is published, log only what would else be known to nobody."""
+    (metrics.ENGINE_FAILURES if given_up else metrics.ENGINE_RETRIES).labels(reason.value).inc()
+    if error is not None and not isinstance(error, Rejected):
+        event = "the engine failed on a question" if given_up else "the engine failed, and tries again with less"
+        logs.get_logger().warning(event, reason=reason.value, exc_info=error)
 
 
 def _end(scheduler: "Scheduler") -> None:

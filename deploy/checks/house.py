@@ -14,7 +14,9 @@ ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "architecture.md"
 
 # Words that all rooms of the worker share; each is one file.
-SHARED = {"worker.prepared", "worker.provenance", "worker.urgency", "worker.redrive_headers"}
+SHARED = {
+    "worker.prepared", "worker.provenance", "worker.urgency", "worker.redrive_headers", "worker.backfill_header",
+}  # fmt: skip
 
 # What delivery, redrive and audit stand on; they never see one another.
 BENEATH_THE_ROOF: Final = {
@@ -32,16 +34,17 @@ BENEATH_THE_ROOF: Final = {
 ROOMS: Final[dict[str, set[str]]] = {
     "schemas": set(),
     "adapters.deadline": set(),
+    "adapters.loopback": set(),
     "adapters.log": {"adapters.deadline", "schemas"},
     "adapters.recording": {"schemas"},
     "adapters.dicom": {"adapters.recording", "schemas"},
     "adapters.hl7v2": {"adapters.dicom", "adapters.recording", "schemas"},
     "adapters.hl7v2.oru": {"adapters.hl7v2.text", "schemas"},
     "adapters.mllp": {"adapters.deadline", "schemas"},
-    "adapters.kafka": {"adapters.log", "adapters.deadline"},
+    "adapters.kafka": {"adapters.log", "adapters.deadline", "adapters.loopback"},
     "adapters.sqlite": {"adapters.log", "adapters.deadline"},
     "adapters.inbound": {"adapters.dicom", "adapters.hl7v2", "adapters.recording", "adapters.log", "schemas"},
-    "adapters.outbound": {"adapters.mllp", "adapters.hl7v2.oru", "schemas"},
+    "adapters.outbound": {"adapters.mllp", "adapters.hl7v2.oru", "adapters.loopback", "schemas"},
     "adapters.open_log": {"adapters.kafka", "adapters.sqlite", "adapters.log"},
     "worker.waveform": {"schemas"},
     "worker.picture": {"schemas"},
@@ -54,6 +57,7 @@ ROOMS: Final[dict[str, set[str]]] = {
     "worker.provenance": {"schemas"},
     "worker.urgency": {"schemas"},
     "worker.redrive_headers": {"adapters.log", "schemas"},
+    "worker.backfill_header": {"adapters.log"},
     "worker.pipeline": {
         "worker.waveform",
         "worker.picture",
@@ -88,6 +92,7 @@ ROOMS: Final[dict[str, set[str]]] = {
 PURPOSE: Final[dict[str, str]] = {
     "schemas": "what travels: Ecg, Finding, Rejection, their JSON Schemas; errors meant for people",
     "adapters.deadline": "waits that end",
+    "adapters.loopback": "whether a host is this machine",
     "adapters.log": "the Log protocol, its errors, and what a log takes at most",
     "adapters.recording": "what every inbound format has in common: leads, site, assembling an Ecg",
     "adapters.dicom": "DICOM Part 10 waveform objects to an Ecg",
@@ -102,7 +107,7 @@ PURPOSE: Final[dict[str, str]] = {
     "worker.waveform": "numbers from the waveform: spectrum, beats, delineation, amplitudes, quality",
     "worker.picture": "the waveform as an image: layout, traces, raster, vector",
     "worker.model": "what a model directory is: manifest, bundle, prompt, vision tower, export",
-    "worker.engine": "how a model is run: slots, cache, grammar, decoder, scheduler",
+    "worker.engine": "how a model is run: slots, cache, grammar, decoder, fence, scheduler",
     "worker.verdict": "screening, claims, grounding, assessment, flag",
     "worker.operations": "health, metrics, logs, watchdog, garbage collection",
     "worker.history": "what the log holds already: results, records by coordinates, intervals",
@@ -110,6 +115,7 @@ PURPOSE: Final[dict[str, str]] = {
     "worker.provenance": "what made a finding: digests, the model's identity, the version",
     "worker.urgency": "who is next: STAT before routine, and nobody waits for ever",
     "worker.redrive_headers": "how a record says that it was put back",
+    "worker.backfill_header": "how a record says that it is put in for the record only",
     "worker.pipeline": "the page on which the product reads: from a record to a finding",
     "worker.stream": "session, stages, ledger, transactions: the pipeline on a log",
     "worker.delivery": "flagged findings to a receiver",

@@ -125,6 +125,17 @@ def test_submit_takes_of_a_folder_its_ecgs_and_of_named_files_all(folder: Path, 
     assert "left out 5 files" in done.stderr
 
 
+def test_submit_marks_a_backfill_and_names_one_of_several_topics(folder: Path, tmp_path: Path) -> None:
+    log = {"ECG_LOG": f"sqlite://{tmp_path}/log.db", "ECG_INBOUND_TOPICS": "ecg.stat,ecg.inbound"}
+    assert run("submit", "--backfill", "--topic", "ecg.stat", folder / "note.dcm", **log).returncode == 0
+    assert run("submit", folder / "note.dcm", **log).returncode == 0
+    headers = [lines(run("read", topic, "--envelope", **log))[0]["headers"] for topic in ("ecg.stat", "ecg.inbound")]
+    assert headers == [{"ecg-backfill": "1"}, {}]
+    refused = run("submit", "--topic", "ecg.findings", folder / "note.dcm", **log)
+    assert refused.returncode == 2
+    assert "ecg.findings is no inbound topic; those are ecg.stat, ecg.inbound" in refused.stderr
+
+
 @pytest.mark.parametrize(("name", "start"), [("e.png", b"\x89PNG"), ("e.svg", b"<"), ("e.pdf", b"%PDF-")])
 def test_render_writes_what_the_name_asks_for(tmp_path: Path, name: str, start: bytes) -> None:
     out = tmp_path / name

@@ -38,6 +38,13 @@ def test_creating_topics_says_which_were_made(log: Log, inbound: str) -> None:
     assert log.create_topics({f"{inbound}-one": 1}, replicas=1) == (CreatedTopic(f"{inbound}-one", 1, 1),)
 
 
+def test_a_topic_can_be_made_to_keep_its_records_for_a_time(log: Log, inbound: str) -> None:
+    made = log.create_topics({f"{inbound}-kept": 1, f"{inbound}-other": 1}, keep_days={f"{inbound}-kept": 400.0})
+    assert [topic.name for topic in made] == [f"{inbound}-kept", f"{inbound}-other"]
+    log.append([Message(f"{inbound}-kept", b"k", b"v")])
+    assert [record.value for record in read_all(log, f"{inbound}-kept")] == [b"v"]
+
+
 def test_more_replicas_than_the_log_has_places_for_are_refused(log: Log, inbound: str) -> None:
     with pytest.raises(LogError, match=r"(?i)replica"):
         log.create_topics({f"{inbound}-many": 1}, replicas=3)

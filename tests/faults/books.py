@@ -17,6 +17,8 @@ NONE: Final = -1
 EXAMPLES: Final = 5  # of each kind of failure; enough to go and look
 MOST_COUNTED: Final = 255
 
+Partition = tuple[str, int]
+
 _ROW: Final = np.dtype(
     [
         ("number", "i8"),  # of the record that came in; NONE: no such record
@@ -37,6 +39,7 @@ _EMPTY: Final = np.array((NONE, 0, 0, 0, 0, 0, 0, 0, NONE), _ROW)
 class Inbound:
     """A record that came in."""
 
+    topic: str
     partition: int
     offset: int
     timestamp_ms: int
@@ -102,14 +105,14 @@ class Report:
 class Books:
     """Takes records and results in any order."""
 
-    def __init__(self, inbound_topic: str) -> None:
+    def __init__(self, *inbound_topics: str) -> None:
         self.came_in = 0
         self.decided = 0  # coordinates that have a result
         self.repeated = 0  # results beyond those
         self._moments: set[float] = set()
-        self._topic = inbound_topic
-        self._pages: dict[int, NDArray[np.void]] = {}
-        self._prefixes: dict[int, int] = {}  # of each page, how far everything is decided
+        self._topics = inbound_topics
+        self._pages: dict[Partition, NDArray[np.void]] = {}
+        self._prefixes: dict[Partition, int] = {}  # of each page, how far everything is decided
         self._labels: list[str] = []
         self._elsewhere: list[Result] = []
 
@@ -118,16 +121,16 @@ class Books:
         if record.label not in self._labels:
             self._labels.append(record.label)
         self.came_in += 1
-        row = self._row(record.partition, record.offset)
+        row = self._row((record.topic, record.partition), record.offset)
         row["number"], row["inbound_ms"] = record.number, record.timestamp_ms
         row["kind"], row["label"] = KINDS.index(record.kind), self._labels.index(record.label)
 
     def became(self, result: Result) -> None:
         """Note a result."""
-        if result.topic != self._topic or result.partition < 0 or result.offset < 0:
+        if result.topic not in self._topics or result.partition < 0 or result.offset < 0:
             self._elsewhere.append(result)
             return
-        row = self._row(result.partition, result.offset)
+        row = self._row((result.topic, result.partition), result.offset)
         if not row["findings"] and not row["rejections"]:
             self.decided += 1
             row["result_ms"] = result.timestamp_ms
@@ -159,7 +162,7 @@ class Books:
 
     def without_results(self) -> Self:
         """The same records, for counting the results once more."""
-        again = type(self)(self._topic)
+        again = type(self)(*self._topics)
         again._labels = self._labels
         for partition, page in self._pages.items():
             kept = again._pages[partition] = np.repeat(_EMPTY, len(page))
@@ -201,7 +204,7 @@ class Books:
             digest=self._digest(),
         )
 
-    def _row(self, partition: int, offset: int) -> np.void:
+    def _row(self, partition: Partition, offset: int) -> np.void:
         page = self._pages.get(partition)
         if page is None or offset >= len(page):
             held = np.repeat(_EMPTY, 0) if page is None else page
@@ -211,12 +214,14 @@ class Books:
         return row
 
     def _places(self, failed: NDArray[np.bool_]) -> list[str]:
-        """Where the first few of them lie, as partition/offset."""
+        """Where the first few of them lie, as topic/partition/offset."""
         partitions = sorted(self._pages)
         starts = np.cumsum([0, *(len(self._pages[partition]) for partition in partitions)])
         found = np.flatnonzero(failed)[:EXAMPLES]
         pages = np.searchsorted(starts, found, side="right") - 1
-        return [f"{partitions[page]}/{at - starts[page]}" for page, at in zip(pages, found, strict=True)]
+        return [
+            "/".join(map(str, (*partitions[page], at - starts[page]))) for page, at in zip(pages, found, strict=True)
+        ]
 
     def _digest(self) -> str:
         """Of all counts: equal if two readings saw the same."""

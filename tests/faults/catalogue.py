@@ -12,11 +12,14 @@ from tests.faults.scenarios.bounces import Signal, Victim, cell
 from tests.faults.scenarios.broker_kills import broker_kills
 from tests.faults.scenarios.burst import burst
 from tests.faults.scenarios.drain import drain
+from tests.faults.scenarios.hostile import hostile
 from tests.faults.scenarios.mutants import mutant
 from tests.faults.scenarios.network import network
 from tests.faults.scenarios.poison import poison
+from tests.faults.scenarios.precedence import precedence
 from tests.faults.scenarios.rolling import rolling
 from tests.faults.scenarios.soak import soak
+from tests.faults.scenarios.versions import versions
 from tests.faults.scenarios.worker_kills import worker_kills
 from tests.faults.scenarios.zombies import zombies
 from tests.faults.trial import Amount, Outcome, Plan
@@ -78,11 +81,14 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "network": Scenario(network, Amount(times=50, longest_s=90), Amount(times=5, longest_s=8), lane=1),
         "zombies": Scenario(zombies, Amount(times=20), Amount(times=1), lane=3),
         "poison": Scenario(poison, Amount(records=20_000), Amount(records=1000), lane=4),
+        "hostile": Scenario(hostile, Amount(records=20_000, times=5), Amount(records=500, times=1), lane=5),
+        "precedence": Scenario(precedence, Amount(records=20_000), Amount(records=3000), lane=2),
         "rolling": Scenario(rolling, Amount(times=5), Amount(times=1), lane=3),
+        "versions": Scenario(versions, Amount(times=10), Amount(times=2), lane=1),
         "burst": Scenario(burst, Amount(), Amount(), lane=2),
         "drain": Scenario(drain, Amount(times=100), Amount(times=3), lane=3),
         **{bug: _mutant(bug) for bug in BUGS},
-        SOAK: Scenario(soak, Amount(minutes=240), lane=5),
+        SOAK: Scenario(soak, Amount(minutes=240), lane=6),
     }
 )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from kafka import KafkaAdminClient
@@ -92,9 +93,12 @@ class Cluster:
         for node in self.nodes:
             node.kill()
 
-    def create_topics(self, topics: list[str], partitions: int) -> None:
+    def create_topics(
+        self, topics: list[str], partitions: int, configs: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         """Create topics, and wait until every broker can lead them."""
-        wanted = {topic: {"num_partitions": partitions, "replication_factor": -1} for topic in topics}
+        like_this = {"num_partitions": partitions, "replication_factor": -1, "configs": dict(configs)}
+        wanted = dict.fromkeys(topics, like_this)
         with contextlib.closing(KafkaAdminClient(bootstrap_servers=self.servers)) as admin:
             admin.create_topics(wanted, timeout_ms=TOPIC_LIMIT_MS)
             admin.wait_for_topics(topics)

@@ -51,6 +51,7 @@ class _Worker:
         self.asked_to_end = False
         self.counted = False
         self.short_lives = 0
+        self.folder: Path | None = None  # whose code it runs; None: this one's
         self._command = ["setpriv", "--pdeathsig", "KILL", *command]
         self._environment = environment(**settings)
 
@@ -61,7 +62,8 @@ class _Worker:
             self.log_begins = sink.tell()
             self.process = subprocess.Popen(
                 self._command,
-                env=self._environment,
+                cwd=self.folder,
+                env=self._environment | ({"PYTHONPATH": str(self.folder)} if self.folder else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=sink,
@@ -120,6 +122,10 @@ class Fleet:
             worker.signal_all(signal.SIGKILL)
             code = process.wait()
         return time.monotonic() - began, code
+
+    def run_from(self, number: int, folder: Path) -> None:
+        """From its next start on, a worker runs the code in this folder."""
+        self._workers[number].folder = folder
 
     def freeze(self, number: int) -> None:
         """Stop a worker and its children in their tracks."""

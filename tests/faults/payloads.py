@@ -21,7 +21,7 @@ from simulator.generate import simulate
 from simulator.hospital import A
 from simulator.writers.dicom import write_dicom
 from simulator.writers.hl7v2 import write_hl7v2
-from tests.faults.kinds import POISON, Kind, message_id
+from tests.faults.kinds import FATAL_AGE, POISON, SICKENING_AGE, Kind, message_id
 
 _SEED: Final = 6
 _DRAWN: Final = 64
@@ -72,6 +72,8 @@ def _templates() -> Mapping[Kind, bytes]:
         "stat": write_hl7v2(_ordered(inverted, "stat"), variant="na"),
         "cut_off": asked[: len(asked) // 2],
         "noise": random.Random(_SEED).randbytes(2000),
+        "fatal": write_dicom(_aged(inverted, FATAL_AGE), leads=INDEPENDENT_LEADS),
+        "sickening": write_dicom(_aged(inverted, SICKENING_AGE), leads=INDEPENDENT_LEADS),
         "two_patients": head + b"\rPID|2||999^^^HOSP^MR\rOBR|" + tail,
     }
 
@@ -86,6 +88,10 @@ def _drawn(verdict: str) -> Ecg:
 def _flat(ecg: Ecg, duration_s: int) -> Ecg:
     """As recorded before the electrodes are on: no beat to measure, nothing to draw. 8 s are the least that is read."""
     return dataclasses.replace(ecg, samples_uv=np.zeros((len(ecg.leads), round(duration_s * _RATE_HZ)), np.float32))
+
+
+def _aged(ecg: Ecg, age_years: float) -> Ecg:
+    return dataclasses.replace(ecg, patient=dataclasses.replace(ecg.patient, age_years=age_years))
 
 
 def _ordered(ecg: Ecg, priority: Priority) -> Ecg:

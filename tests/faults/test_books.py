@@ -13,7 +13,7 @@ RECORDS = 30
 
 def came(books: Books, number: int, kind: Kind = "asked", label: str = "routine") -> None:
     """Record n lies in partition n % 3 and comes n seconds after the first."""
-    books.came(Inbound(number % 3, number // 3, number * 1000, number, kind, label))
+    books.came(Inbound("inbound", number % 3, number // 3, number * 1000, number, kind, label))
 
 
 def finding(number: int, **other: Any) -> Result:
@@ -58,18 +58,18 @@ def test_the_order_of_reading_does_not_matter() -> None:
 @pytest.mark.parametrize(
     ("results", "failure", "count", "example"),
     [
-        (ALL[1:], "lost", 1, "0/0"),
-        ([], "lost", RECORDS, "0/0"),
-        ([*ALL, ALL[7]], "duplicated", 1, "1/2"),
-        ([*ALL, rejection(7)], "duplicated", 1, "1/2"),
-        ([*ALL, finding(7, finding_id="f" * 32)], "duplicated", 1, "1/2"),
-        ([*ALL, finding(RECORDS)], "unknown", 1, f"{RECORDS % 3}/{RECORDS // 3}"),
+        (ALL[1:], "lost", 1, "inbound/0/0"),
+        ([], "lost", RECORDS, "inbound/0/0"),
+        ([*ALL, ALL[7]], "duplicated", 1, "inbound/1/2"),
+        ([*ALL, rejection(7)], "duplicated", 1, "inbound/1/2"),
+        ([*ALL, finding(7, finding_id="f" * 32)], "duplicated", 1, "inbound/1/2"),
+        ([*ALL, finding(RECORDS)], "unknown", 1, f"inbound/{RECORDS % 3}/{RECORDS // 3}"),
         ([*ALL, finding(3, topic="elsewhere")], "unknown", 1, None),
-        ([*ALL[:9], finding(9, finding_id=ALL[8].finding_id), *ALL[10:]], "same_finding_id", 2, "0/3"),
-        ([*ALL[:9], finding(9, message_id=message_id(8)), *ALL[10:]], "wrong_message", 1, "0/3"),
-        ([*ALL[:9], finding(9, message_id=None), *ALL[10:]], "wrong_message", 1, "0/3"),
-        ([*ALL[:9], finding(9, message_id="2.25.7"), *ALL[10:]], "wrong_message", 1, "0/3"),
-        ([*ALL[:9], rejection(9), *ALL[10:]], "wrong_kind", 1, "0/3"),
+        ([*ALL[:9], finding(9, finding_id=ALL[8].finding_id), *ALL[10:]], "same_finding_id", 2, "inbound/0/3"),
+        ([*ALL[:9], finding(9, message_id=message_id(8)), *ALL[10:]], "wrong_message", 1, "inbound/0/3"),
+        ([*ALL[:9], finding(9, message_id=None), *ALL[10:]], "wrong_message", 1, "inbound/0/3"),
+        ([*ALL[:9], finding(9, message_id="2.25.7"), *ALL[10:]], "wrong_message", 1, "inbound/0/3"),
+        ([*ALL[:9], rejection(9), *ALL[10:]], "wrong_kind", 1, "inbound/0/3"),
     ],
 )
 def test_what_is_wrong_is_found(results: list[Result], failure: str, count: int, example: str | None) -> None:

@@ -9,7 +9,7 @@ from adapters.inbound import decode
 from adapters.log import Record
 from adapters.recording.site import SiteDefaults
 from schemas.rejection import Rejection
-from tests.faults.kinds import REJECTED, Kind, message_id
+from tests.faults.kinds import POISON, Kind, message_id
 from tests.faults.payloads import ORDINARY, draw, payload
 from worker.picture.layout import make_layout
 from worker.pipeline import prepare
@@ -44,7 +44,7 @@ def test_leads_that_are_off_are_measured_and_found_indeterminate() -> None:
 
 
 def test_poison_is_rejected() -> None:
-    assert all(isinstance(prepared(kind, 1), Rejection) for kind in REJECTED)
+    assert all(isinstance(prepared(kind, 1), Rejection) for kind in (*POISON, "too_short"))
 
 
 def drawn(count: int, seed: int) -> list[Kind]:

@@ -20,6 +20,7 @@ from tests.faults.witness import Witness
 # Longer than anything that holds results up for a while: a dead member's session and its open transaction together.
 STALLED_S: Final = 180.0
 FEWEST_TIMES: Final = 5
+URGENT_NUMBERS: Final = 10**9  # from here on
 
 # Transactions that wait a little longer hold more, so that more is at stake in each; and two cores carry more workers.
 SETTINGS: Final[Mapping[str, object]] = MappingProxyType(
@@ -70,9 +71,20 @@ class Outcome:
 class Trial:
     """What a scenario works with."""
 
-    def __init__(self, cluster: Cluster, plan: Plan, folder: Path, feed: Feed, fleet: Fleet, witness: Witness) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        plan: Plan,
+        folder: Path,
+        feed: Feed,
+        fleet: Fleet,
+        witness: Witness,
+        urgent_feed: Feed | None = None,
+    ) -> None:
+        """`urgent_feed` feeds a topic that comes before the other one's."""
         self.cluster, self.plan, self.folder = cluster, plan, folder
         self.feed, self.fleet, self.witness = feed, fleet, witness
+        self.urgent_feed = urgent_feed
         self.drawn = random.Random(plan.seed)
         self.struck = 0
         self.under_load = 0  # of those, while records waited
@@ -126,15 +138,18 @@ class Trial:
 
     def finish(self, inflicted: str, stalled_s: float = STALLED_S) -> Outcome:
         """Wait until everything has its result, end all, and judge."""
-        self.feed.close()
-        self.wait_for(self.feed.fed, stalled_s)
+        feeds = [feed for feed in (self.feed, self.urgent_feed) if feed is not None]
+        for feed in feeds:
+            feed.close()
+        self.wait_for(sum(feed.fed for feed in feeds), stalled_s)
         codes = self.fleet.stop()
         outcome = Outcome(inflicted, self.witness.report())
         outcome.require(not self.stalled, "results that were waited for did not come in time")
         outcome.require(outcome.report["ok"], "the verifier's counts are not all 0")
         outcome.require(outcome.report["same_twice"], "two readings of the results differ")
         outcome.require(not any(codes), f"the last workers ended with {codes}")
-        outcome.require(not self.feed.refused, f"{self.feed.refused} records could not be fed")
+        refused = sum(feed.refused for feed in feeds)
+        outcome.require(not refused, f"{refused} records could not be fed")
         if self.struck:
             outcome.figures["under_load"] = self.under_load
         if self.fleet.ended:
@@ -156,8 +171,14 @@ def trial(
     load: Load | None = None,
     settings: Mapping[str, object] = SETTINGS,
     module: tuple[str, ...] = ("cli.app",),
+    urgent: Load | None = None,
+    topic_configs: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Trial]:
-    """Topics and a group that nobody else has, and what runs on them; all of it gone afterwards but the logs."""
+    """Topics and a group that nobody else has, and what runs on them; all of it gone afterwards but the logs.
+
+    With `urgent` there is a second inbound topic, which comes before the first, and a feed of its own. With
+    `topic_configs` records may be anything, and the feed says on a manifest where each lies.
+    """
     run_id = f"{name}-{uuid.uuid4().hex[:8]}"
     inbound, findings, rejections = topics = [f"{run_id}.{what}" for what in ("inbound", "findings", "rejections")]
     if plan.amount.records:
@@ -166,23 +187,31 @@ def trial(
     folder = plan.out / f"{name}-logs"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    inbounds = [f"{run_id}.urgent", inbound] if urgent else [inbound]
+    topics += inbounds[:-1]
     variables = {
         "ECG_LOG": url or cluster.url, "ECG_GROUP": run_id, "ECG_INBOUND_TOPIC": inbound,
-        "ECG_FINDINGS_TOPIC": findings, "ECG_REJECTIONS_TOPIC": rejections,
+        "ECG_INBOUND_TOPICS": ",".join(inbounds), "ECG_FINDINGS_TOPIC": findings, "ECG_REJECTIONS_TOPIC": rejections,
     }  # fmt: skip
     with contextlib.ExitStack() as parts:
-        parts.enter_context(_topics(cluster, topics, partitions))
-        witness = Witness(cluster.servers, inbound, findings, rejections, folder / "verifier.log")
+        parts.enter_context(_topics(cluster, topics, partitions, topic_configs))
+        manifest = f"{run_id}.manifest" if topic_configs else ""
+        if manifest:
+            parts.enter_context(_topics(cluster, [manifest], 1))
+        witness = Witness(cluster.servers, inbounds, findings, rejections, folder / "verifier.log", manifest)
         parts.callback(witness.close)
-        feed = Feed(cluster.servers, inbound, plan.seed, load, fed=plan.amount.records)
+        feed = Feed(cluster.servers, inbound, plan.seed, load, fed=plan.amount.records, manifest=manifest)
         fleet = Fleet(workers, folder, {**settings, **variables}, module)
         parts.callback(fleet.close)
-        yield Trial(cluster, plan, folder, feed, fleet, witness)
+        more = Feed(cluster.servers, inbounds[0], plan.seed, urgent, first_number=URGENT_NUMBERS) if urgent else None
+        yield Trial(cluster, plan, folder, feed, fleet, witness, more)
 
 
 @contextlib.contextmanager
-def _topics(cluster: Cluster, topics: list[str], partitions: int) -> Iterator[None]:
+def _topics(
+    cluster: Cluster, topics: list[str], partitions: int, configs: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[None]:
     """The topics, for as long as they are needed: they are the size of the run."""
-    cluster.create_topics(topics, partitions)
+    cluster.create_topics(topics, partitions, configs)
     yield
     cluster.delete_topics(topics)

@@ -71,7 +71,7 @@ def inbound_of(record: Any) -> Inbound:
     """A record of the inbound topic; what it says of itself stands in its key and headers."""
     said = {name: value.decode() for name, value in record.headers}
     return Inbound(
-        record.partition, record.offset, record.timestamp, int(record.key), said["kind"], said["label"]
+        record.topic, record.partition, record.offset, record.timestamp, int(record.key), said["kind"], said["label"]
     )  # fmt: skip
 
 
@@ -86,15 +86,19 @@ def result_of(value: bytes, timestamp_ms: int, *, is_finding: bool) -> Result:
 class Verifier:
     """Reads, keeps the books, and reports."""
 
-    def __init__(self, servers: Sequence[str], inbound: str, findings: str, rejections: str) -> None:
-        self._servers, self._inbound, self._findings = servers, inbound, findings
+    def __init__(
+        self, servers: Sequence[str], inbound: Sequence[str], findings: str, rejections: str, manifest: str = ""
+    ) -> None:
+        """With a `manifest`, that is read instead of the inbound topics."""
+        self._servers, self._findings, self._manifest = servers, findings, manifest
+        self._inbound = [manifest] if manifest else inbound
         self._results = [findings, rejections]
-        self._books = Books(inbound)
+        self._books = Books(*inbound)
         self._told, self._told_at = (0, 0), 0.0
 
     def follow(self, over: threading.Event) -> None:
         """Read until told that it is over, and from there to the end."""
-        reading = Reading(self._servers, [self._inbound, *self._results])
+        reading = Reading(self._servers, [*self._inbound, *self._results])
         while not over.is_set():
             self._note(reading.take())
             if time.monotonic() - self._told_at > TELL_EVERY_S:
@@ -111,7 +115,9 @@ class Verifier:
 
     def _note(self, records: Sequence[Any]) -> None:
         for record in records:
-            if record.topic == self._inbound:
+            if record.topic == self._manifest:
+                self._books.came(Inbound(**json.loads(record.value)))
+            elif record.topic in self._inbound:
                 self._books.came(inbound_of(record))
             else:
                 self._books.became(
@@ -152,6 +158,7 @@ def main() -> None:
     parser.add_argument("--servers", required=True, help="host:port,...")
     for topic in ("inbound", "findings", "rejections"):
         parser.add_argument(f"--{topic}", required=True, help="topic")
+    parser.add_argument("--manifest", default="", help="topic that says where records lie and what they are")
     given = parser.parse_args()
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # brokers go away here; that is the point
     over = threading.Event()
@@ -161,7 +168,9 @@ def main() -> None:
         over.set()
 
     threading.Thread(target=wait_for_end, daemon=True).start()
-    verifier = Verifier(given.servers.split(","), given.inbound, given.findings, given.rejections)
+    verifier = Verifier(
+        given.servers.split(","), given.inbound.split(","), given.findings, given.rejections, given.manifest
+    )
     verifier.follow(over)
     tell({"report": verifier.report()})
 

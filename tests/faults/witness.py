@@ -20,7 +20,15 @@ class VerifierFailed(Exception):
 class Witness:
     """A verifier at work."""
 
-    def __init__(self, servers: Sequence[str], inbound: str, findings: str, rejections: str, log_file: Path) -> None:
+    def __init__(
+        self,
+        servers: Sequence[str],
+        inbound: Sequence[str],
+        findings: str,
+        rejections: str,
+        log_file: Path,
+        manifest: str = "",
+    ) -> None:
         self.decided = 0
         self.repeated = 0
         self._came_in = 0
@@ -29,9 +37,10 @@ class Witness:
         self._report: dict[str, Any] | None = None
         where = [
             f"--servers={','.join(servers)}",
-            f"--inbound={inbound}",
+            f"--inbound={','.join(inbound)}",
             f"--findings={findings}",
             f"--rejections={rejections}",
+            f"--manifest={manifest}",
         ]
         module = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.faults.verifier"]
         with log_file.open("ab") as sink:

@@ -172,6 +172,11 @@ def _jars() -> Path:
     return jars
 
 
+def java_class_path() -> str:
+    """What `java -cp` needs for a program that uses Kafka's client."""
+    return f"{_jars()}/*"
+
+
 def free_ports(count: int) -> list[int]:
     """Ports below those that outgoing connections get, or one of them could take a port before the broker does."""
     ports: list[int] = []

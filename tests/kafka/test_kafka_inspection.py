@@ -1,14 +1,20 @@
-"""Transactions that hold readers up, made on a broker that takes records into transactions nobody coordinates."""
+"""Transactions that hold readers up, made on a broker that takes records into transactions nobody coordinates.
+
+And topics that lose records, as the broker keeps them.
+"""
 
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import ConfigResource
 
 from adapters.kafka.inspection import KafkaInspection
-from adapters.kafka.options import KafkaOptions
+from adapters.kafka.options import MAX_RECORD_BYTES, KafkaOptions
+from adapters.kafka.topic_configs import TopicReport
+from adapters.log import LogError
 from adapters.open_log import open_log
 from tests.kafka.broker import UNVERIFIED, Broker, BrokerUnavailable, running_broker, skip_or_fail
 from tests.kafka.helpers import raw_producer, unique
@@ -75,3 +81,46 @@ def test_a_transaction_of_a_fenced_producer_is_named(broker: Broker, topic: str)
     assert f"fenced: transactional id {name}, epoch 0, was taken over by epoch 1" in on_progress
     for producer in (zombie, successor):
         producer.close()
+
+
+def looked_at(broker: Broker, *topics: str) -> TopicReport:
+    with closing(KafkaInspection([broker.address], KafkaOptions())) as inspection:
+        return inspection.topics(dict.fromkeys(topics, 400.0))
+
+
+def test_topics_that_were_made_here_keep_every_record(broker: Broker) -> None:
+    name, missing = unique("inbound"), unique("missing")
+    with closing(open_log(f"kafka://{broker.address}")) as log:
+        log.create_topics({name: 2}, keep_days={name: 400.0})
+    report = looked_at(broker, name, missing)
+    assert (report.seen, report.faults) == ((name,), ())
+    one_replica, forgotten = report.warnings
+    assert one_replica.startswith(f"topic {name} has 1 replica: records may be lost with a broker; 3 are safe")
+    assert forgotten.startswith("a group that nobody belonged to for 7 days is forgotten")
+
+
+def test_a_topic_with_the_defaults_of_kafka_is_named_with_the_command_that_mends_it(broker: Broker) -> None:
+    name = unique("inbound")
+    with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:
+        configs = {"cleanup.policy": "compact,delete", "retention.bytes": "1000", "min.insync.replicas": "2"}
+        admin.create_topics({name: {"num_partitions": 1, "replication_factor": 1, "configs": configs}})
+    (fault,) = looked_at(broker, name).faults
+    said, _, command = fault.partition("; run: ")
+    assert said == (
+        f"topic {name} keeps records for 7 days, and 400 days are asked for, and keeps 1000 bytes of a partition, "
+        "however young they are, and is compacted: of records with the same key only the last one stays, and takes "
+        f"records of 1048588 bytes, and one may have {MAX_RECORD_BYTES}, and cannot be written: it has 1 replica, and "
+        "2 have to be in sync"
+    )
+    head, mends = command.split(" --add-config ")
+    where = f"--bootstrap-server {broker.address} --alter --entity-type topics --entity-name {name}"
+    assert head == f"kafka-configs.sh {where}"
+    with closing(KafkaAdminClient(bootstrap_servers=broker.address)) as admin:  # Kafka's tools are not among the jars
+        admin.alter_configs([ConfigResource("topic", name, dict(mend.split("=") for mend in mends.split(",")))])
+    assert looked_at(broker, name).faults == ()
+
+
+def test_a_name_that_no_topic_can_have_is_said_with_what_can_be_done(broker: Broker) -> None:
+    with closing(open_log(f"kafka://{broker.address}")) as log, pytest.raises(LogError) as refused:
+        log.create_topics({"ecg inbound": 1})
+    assert "InvalidTopicError; a topic's name is at most 249 letters" in str(refused.value)

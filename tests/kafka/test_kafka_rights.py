@@ -128,6 +128,18 @@ def test_a_right_that_is_missing_is_named(site: Site, without: str) -> None:
     assert on_progress.startswith(without)
 
 
+def test_who_may_not_see_how_topics_are_set_is_told_which_right_shows_it(site: Site) -> None:
+    nowhere = unique("nowhere")  # who has no right there is told no more of a topic that is not there
+    site.granted()
+    with closing(KafkaInspection([site.broker.sasl_address], site.options)) as inspection:
+        report = inspection.topics({site.inbound: 7.0, nowhere: 7.0})
+    assert (report.seen, report.faults) == ((), ())
+    (said,) = report.warnings
+    assert said.endswith(
+        f"grant Describe and DescribeConfigs on topic {nowhere}; DescribeConfigs on topic {site.inbound}"
+    )
+
+
 def test_somebody_without_any_right_is_told_all_of_them(site: Site) -> None:
     with closing(open_log(site.admin_url)) as log:
         log.create_topics({site.inbound: 1, site.findings: 1, site.rejections: 1})

@@ -78,6 +78,9 @@ class Site:
             "FINDINGS_TOPIC": self.findings,
             "DELIVERY_REJECTIONS_TOPIC": self.rejections_topic,
             "DELIVER_SENDING_FACILITY": "ECG-LAB",
+            # The alerts of these tests are of one day, whenever the tests run.
+            "ALERT_LIFETIME_H": "500000",
+            "REVIEW_LIFETIME_H": "500000",
             **settings,
         }
         command = [sys.executable, "-m", "cli.app", "deliver", "--to", receiver.url]

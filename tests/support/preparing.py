@@ -32,6 +32,10 @@ def behave(payload: bytes) -> Ecg:
                 pass
         case b"die":
             os.kill(os.getpid(), signal.SIGKILL)
+        case b"slow":
+            time.sleep(1.0)
+        case b"hungry":
+            bytearray(5 * 1024**3)
         case b"fail":
             raise ValueError("DOE^JANE")
         case b"swallow":

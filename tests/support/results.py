@@ -90,6 +90,7 @@ def prepared(record: Record, *, asks: bool = True) -> PreparedEcg:
     return PreparedEcg(
         source=source(record),
         ecg_digest=f"{record.partition}/{record.offset}",
+        recording_digest=f"{record.partition}/{record.offset}",
         patient=PATIENT,
         encounter=None,
         order=OrderRef(placer=None, filler=None),

@@ -20,6 +20,10 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
 
 class ScriptedMember:
     """Brings what the script says, one item a poll, then nothing more. Every poll takes as long as it may.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from cli.training.app import app
@@ -17,6 +18,7 @@ from training.evaluation.judgement import Judgement
 from worker.engine.engine import Engine
 from worker.engine.question import Question
 from worker.model.bundle import ModelBundle
+from worker.model.errors import EngineError
 from worker.model.huggingface import load_model
 from worker.model.manifest import read_manifest
 from worker.picture.layout import make_layout
@@ -53,6 +55,22 @@ def test_what_was_answered_is_not_asked_again(small_bundle: Path, tmp_path: Path
     assert texts[json.loads(kept[0])["at"]] == "kept"
     assert {item.at for item in judgement.read(file)} == set(range(len(EXAMPLES)))
     assert len(again) == len(first)
+
+
+def test_a_question_that_cannot_be_answered_ends_the_evaluation_with_the_reason(
+    small_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Blind:
+        name = "blind"
+
+        def encode(self, _image: object) -> torch.Tensor:
+            return torch.full((1, 1), float("nan"))
+
+    engine = Engine.load(small_bundle, threads=1)
+    monkeypatch.setattr(engine, "_vision", Blind())
+    monkeypatch.setattr(asking, "_kept", [asking._Kept(engine, EXAMPLES)])
+    with pytest.raises(EngineError, match=r"one of the examples 1 to 2 \(engine.not_finite\)"):
+        asking._answer([1, 2])
 
 
 def test_free_writing_follows_the_models_own_choice(small_bundle: Path) -> None:

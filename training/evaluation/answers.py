@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import torch
 
+from schemas.rejection import Rejected
 from training.data.batch import Collator
 from training.data.example import Example, Examples
 from training.evaluation import judgement
@@ -18,6 +19,7 @@ from training.evaluation.judgement import Judgement
 from worker.engine.engine import Engine
 from worker.engine.question import Question
 from worker.model.bundle import ModelBundle
+from worker.model.errors import EngineError
 from worker.model.prompt import PromptBuilder
 
 # Examples at once. An answer does not depend on how many are written beside it; 32 take half the time that 8 do.
@@ -95,5 +97,11 @@ def _load(model: Path, examples: Examples) -> None:
 def _answer(places: Sequence[int]) -> list[Judgement]:
     (kept,) = _kept
     chosen = [kept.examples[at] for at in places]
-    answers = kept.engine.answer([Question(example.image, example.facts) for example in chosen])
+    try:
+        answers = kept.engine.answer([Question(example.image, example.facts) for example in chosen])
+    except Rejected as rejected:  # the figures would be of other examples without it
+        raise EngineError(
+            f"The model cannot answer one of the examples {places[0]} to {places[-1]} ({rejected.reason.value}): "
+            f"{rejected.reason.meaning} Leave it out of the data, or evaluate where it can be answered."
+        ) from rejected
     return [Judgement.of(at, example, answer) for at, example, answer in zip(places, chosen, answers, strict=True)]

@@ -2,32 +2,15 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from adapters.log import Log, TopicPartition
-from schemas.finding import Finding
-from schemas.rejection import Rejection
+from schemas.audit_report import OUTCOMES, Outcome
 from worker.audit.replay import Replayed
+from worker.audit.said import Said, differing, said
 from worker.history.interval import Coordinates, Interval
-from worker.history.results import Result, read_results, source_of
-
-Outcome = Literal[
-    "same", "probability_differs", "verdict_differs", "details_differ", "rejected_now", "rejected_then",
-    "rejection_differs", "missing", "extra",
-]  # fmt: skip
-
-OUTCOMES: Final[dict[Outcome, str]] = {
-    "same": "the same finding, or the same rejection",
-    "probability_differs": "the same verdict with another probability",
-    "verdict_differs": "another verdict",
-    "details_differ": "the same verdict and probability, something else differs",
-    "rejected_now": "a finding then, a rejection now",
-    "rejected_then": "a rejection then, a finding now",
-    "rejection_differs": "a rejection both times, for another reason",
-    "missing": "a result now, none then",
-    "extra": "a result then, none now: the record is gone",
-}
+from worker.history.results import read_results, source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,135 +22,144 @@ class Comparison:
     then: str | None
     now: str | None
     probability_change: float | None = None
+    flag_changed: bool = False
     differing: tuple[str, ...] = ()
 
+    @property
+    def both(self) -> bool:
+        """Whether something was said both times, so that something was compared."""
+        return self.outcome not in ("missing", "extra", "lost_then")
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Published:
     """What was said then: results for the interval's records, those that are gone included.
 
     `repeated` is how many of them stand there more than once; `unreadable` lie on the live topics and are no results,
-    or of a version that is not known, so that nobody can say which record they are about.
+    or of a version that is not known, so that nobody can say which record they are about. `read_to` is how far it was
+    read.
     """
 
-    results: Mapping[Coordinates, Result]
+    results: dict[Coordinates, Said] = field(default_factory=dict)
     repeated: int = 0
-    unreadable: tuple[Coordinates, ...] = ()
+    unreadable: list[Coordinates] = field(default_factory=list)
+    read_to: dict[TopicPartition, int] = field(default_factory=dict)
+
+    def known(self, interval: Interval) -> dict[TopicPartition, int]:
+        """Before which offset of each partition records of the interval lie for sure, for they had a result."""
+        ends: dict[TopicPartition, int] = {}
+        for at, result in self.results.items():
+            if interval.place(result.timestamp_ms) == "inside":
+                ends[at.partition] = max(ends.get(at.partition, 0), at.offset + 1)
+        return ends
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+@dataclass(frozen=True)
+class Comparisons:
     """The whole comparison, and what of the interval could not be read."""
 
     comparisons: tuple[Comparison, ...]
-    expired: Mapping[TopicPartition, range]
-    gaps: Mapping[TopicPartition, list[int]]
-    repeated: int
-    unreadable: tuple[Coordinates, ...]
+    then: Published
+    replayed: Replayed
+    gone: tuple[tuple[TopicPartition, range], ...]
+    lost_then: Mapping[Coordinates, str]
+    fingerprints_then: Mapping[str, int]
 
-    @property
+    @cached_property
     def counts(self) -> dict[Outcome, int]:
         """How often each outcome occurred, all of them named."""
         found = Counter(comparison.outcome for comparison in self.comparisons)
         return {outcome: found[outcome] for outcome in OUTCOMES}
 
     @property
+    def compared(self) -> int:
+        """Records of which something was said both times."""
+        return sum(comparison.both for comparison in self.comparisons)
+
+    @property
     def all_same(self) -> bool:
-        """Every record says today what it said then, nothing of the interval is gone, and all that was said is read."""
-        complete = not self.expired and not self.unreadable
-        return complete and all(comparison.outcome == "same" for comparison in self.comparisons)
+        """Something was compared, nothing differs, nothing of the interval is gone, and all that was said is read."""
+        return not self.reasons
 
-    def as_json(self) -> dict[str, Any]:
-        """The report as it is written; the records that are the same are counted, not listed."""
-        return {
-            "schema": "ecg-audit-report/1",
-            "all_same": self.all_same,
-            "records": len(self.comparisons),
-            "counts": self.counts,
-            "results_then_more_than_once": self.repeated,
-            "unreadable_then": [_place(at) for at in self.unreadable],
-            "gone": [_span(partition, offsets) for partition, offsets in self.expired.items()],
-            "offsets_without_a_record": {_name(p): offsets for p, offsets in self.gaps.items()},
-            "differences": [_difference(c) for c in self.comparisons if c.outcome != "same"],
+    @cached_property
+    def reasons(self) -> tuple[str, ...]:
+        """Why it is not all the same, in sentences."""
+        differ = sum(c.outcome not in ("same", "lost_then") for c in self.comparisons)
+        unread = sum(account.unread is not None for account in self.replayed.scanned.values())
+        counted = {
+            f"{differ} of {len(self.comparisons)} records differ": differ,
+            f"{sum(len(offsets) for _, offsets in self.gone)} offsets are gone from the log": len(self.gone),
+            f"{unread} partitions could not be read to their end": unread,
+            f"{len(self.then.unreadable)} records on the live topics cannot be read": len(self.then.unreadable),
+            f"{len(self.replayed.unpublished)} results could not be written": len(self.replayed.unpublished),
+            f"{self.replayed.unreadable} results of now cannot be read": self.replayed.unreadable,
         }
+        nothing = () if self.compared else (self._why_nothing(),)
+        return (*nothing, *(sentence for sentence, count in counted.items() if count))
+
+    def _why_nothing(self) -> str:
+        if not self.comparisons and not self.replayed.read:
+            return "nothing was compared: no record lies in the interval"
+        return "nothing was compared: no record of the interval has a result of then and one of now"
 
 
-def published(log: Log, topics: tuple[str, ...], interval: Interval) -> Published:
-    """What the live topics hold of the interval."""
-    found: dict[Coordinates, Result] = {}
-    repeated = 0
-    unreadable: list[Coordinates] = []
-    for record, result in read_results(log, topics):
+def published(log: Log, topics: tuple[str, ...], interval: Interval, before: Published | None = None) -> Published:
+    """What the live topics hold of the interval; `before` is what they held when they were read last."""
+    then = before or Published()
+    for record, result in read_results(log, topics, dict(then.read_to)):
+        then.read_to[record.topic_partition] = record.offset + 1
         if result is None:
-            unreadable.append(Coordinates(record.topic_partition, record.offset))
+            then.unreadable.append(Coordinates(record.topic_partition, record.offset))
             continue
         at = source_of(result)
-        if at.offset in interval.ranges.get(at.partition, ()) or at.offset in interval.expired.get(at.partition, ()):
-            repeated += at in found
-            found[at] = result
-    return Published(found, repeated, tuple(unreadable))
+        if not interval.could_hold(at):
+            continue
+        short = said(result)
+        if interval.place(short.timestamp_ms) != "outside":
+            then.repeated += at in then.results
+            then.results[at] = short
+    return then
 
 
-def compare(then: Published, replayed: Replayed, interval: Interval) -> Report:
+def compare(then: Published, replayed: Replayed, interval: Interval) -> Comparisons:
     """Hold both results of every record against each other."""
-    before, now = then.results, replayed.results
+    now = replayed.results
+    before = {
+        at: result for at, result in then.results.items() if at in now or _belongs(at, result, replayed, interval)
+    }
     comparisons = tuple(_compare(at, before.get(at), now.get(at)) for at in sorted(before.keys() | now.keys()))
-    return Report(comparisons, interval.expired, replayed.gaps, then.repeated, then.unreadable)
+    gone = [*interval.expired.items()]
+    gone += [(partition, lost) for partition, account in replayed.scanned.items() for lost in account.gone]
+    lost_then = {at: result.detail for at, result in sorted(before.items()) if result.lost}
+    made_by = Counter(result.fingerprint for result in before.values() if result.fingerprint is not None)
+    return Comparisons(comparisons, then, replayed, tuple(gone), lost_then, made_by)
 
 
-def _compare(at: Coordinates, then: Result | None, now: Result | None) -> Comparison:
-    said_then, said_now = _says(then), _says(now)
+def _belongs(at: Coordinates, result: Said, replayed: Replayed, interval: Interval) -> bool:
+    """Whether a result of then, of a record that was not read now, is of the interval all the same."""
+    if interval.place(result.timestamp_ms) == "inside":
+        return True
+    account = replayed.scanned.get(at.partition)
+    return account is not None and account.start <= at.offset < account.next
+
+
+def _compare(at: Coordinates, then: Said | None, now: Said | None) -> Comparison:
     if then is None or now is None:
-        return Comparison(at, "missing" if then is None else "extra", said_then, said_now)
-    differing = _differing(then, now)
+        missing = Comparison(at, "missing", None, now.says if now else None)
+        return Comparison(at, "lost_then" if then.lost else "extra", then.says, None) if then else missing
+    fields = differing(then, now)
     outcome: Outcome
     change = None
-    if isinstance(then, Rejection) or isinstance(now, Rejection):
-        if type(then) is not type(now):
-            outcome = "rejected_now" if isinstance(now, Rejection) else "rejected_then"
-        else:
-            outcome = "rejection_differs" if differing else "same"
-    elif not differing:
+    if not fields:
         outcome = "same"
-    elif said_then != said_now:
+    elif then.is_finding != now.is_finding:
+        outcome = "rejected_now" if then.is_finding else "rejected_then"
+    elif not then.is_finding:
+        outcome = "rejection_differs"
+    elif then.says != now.says:
         outcome = "verdict_differs"
     else:
-        was, is_now = then.assessment.probability, now.assessment.probability
+        was, is_now = then.probability, now.probability
         outcome = "details_differ" if was == is_now else "probability_differs"
         change = None if was is None or is_now is None else is_now - was
-    return Comparison(at, outcome, said_then, said_now, change or None, differing)
-
-
-def _differing(then: Result, now: Result) -> tuple[str, ...]:
-    """The top-level fields that are not equal, as they are published."""
-    before, after = (result.model_dump(mode="json", by_alias=True) for result in (then, now))
-    return tuple(sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)))
-
-
-def _says(result: Result | None) -> str | None:
-    """A finding's verdict, or a rejection's reason."""
-    if result is None:
-        return None
-    return str(result.assessment.verdict if isinstance(result, Finding) else result.reason)
-
-
-def _difference(comparison: Comparison) -> dict[str, Any]:
-    return _place(comparison.at) | {
-        "outcome": comparison.outcome,
-        "then": comparison.then,
-        "now": comparison.now,
-        "probability_change": comparison.probability_change,
-        "differing": comparison.differing,
-    }
-
-
-def _place(at: Coordinates) -> dict[str, Any]:
-    return {"topic": at.partition.topic, "partition": at.partition.partition, "offset": at.offset}
-
-
-def _name(partition: TopicPartition) -> str:
-    return f"{partition.topic}/{partition.partition}"
-
-
-def _span(partition: TopicPartition, offsets: range) -> dict[str, Any]:
-    return {"partition": _name(partition), "from": offsets.start, "to": offsets.stop, "count": len(offsets)}
+    return Comparison(at, outcome, then.says, now.says, change or None, then.flag != now.flag, fields)

@@ -8,15 +8,19 @@ A receiver that is away settles nothing: it is waited for. `worker/delivery/pati
 the receiver cannot take.
 """
 
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from typing import Final
 
 from adapters.deadline import run_in_thread
 from adapters.log import Position, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Refused, Unanswered, Unsendable
+from schemas.finding import Finding
+from worker.delivery.lifetime import Handling, Lifetimes, handling
 from worker.delivery.patience import Patience
 from worker.delivery.pending import Pending, RejectionWriter
 from worker.delivery.receiver import Outcome, Receiver, offer
@@ -45,6 +49,7 @@ class Deliverer:
         group: str,
         rejections_topic: str,
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
+        lifetimes: Lifetimes = Lifetimes(),  # noqa: B008 - a frozen value
         *,
         wall_clock: Callable[[], float] = time.time,
         in_background: Callable[[str, Callable[[], Outcome]], Future[Outcome]] = run_in_thread,
@@ -54,12 +59,15 @@ class Deliverer:
         self._receiver = receiver
         self._writer = RejectionWriter(group, rejections_topic)
         self._patience = Patience(retry, session.clock)
+        self._lifetimes = lifetimes
         self._wall_clock = wall_clock
         self._in_background = in_background
         self._waiting: deque[Pending] = deque()
         # What became of a record whose position is not committed yet: after a failed transaction it is read again, but
         # must not be sent again.
         self._settled: dict[Coordinates, DeliveryRejection | None] = {}
+        # Reviews, as they were when they were first tried: the same message each time.
+        self._late: dict[Coordinates, Handling] = {}
         # A finding of a newer version, and after it nothing of its partition: only another program can say what it is.
         self._unknown: dict[TopicPartition, tuple[Pending, str]] = {}
         self._trying: tuple[Pending, Future[Outcome]] | None = None
@@ -106,6 +114,7 @@ class Deliverer:
         lost = frozenset(lost)
         self._settled = {at: outcome for at, outcome in self._settled.items() if at.partition not in lost}
         self._patience.forget_partitions(lost)
+        self._late = {at: handled for at, handled in self._late.items() if at.partition not in lost}
 
     def drop_stale(self) -> None:
         """Findings that are read again, here or elsewhere."""
@@ -130,7 +139,7 @@ class Deliverer:
         if pending.finding is None:
             self._reject(pending, DeliveryReason.FINDING_UNREADABLE)
 
-    def gone(self, lease: Lease, offsets: range) -> None:
+    def lose(self, offsets: range, lease: Lease) -> None:
         """The log no longer holds what was to be read next: nobody can say whether it was an alert."""
         if lease.partition in self._unknown or not offsets:
             return
@@ -163,6 +172,7 @@ class Deliverer:
         batch, self._handed_over = self._handed_over, []
         for pending in batch:
             self._patience.forget(pending.coordinates)
+            self._late.pop(pending.coordinates, None)
             if pending.coordinates in self._settled:
                 rejection = self._settled.pop(pending.coordinates)
                 metrics.DELIVERIES.labels(outcome="delivered" if rejection is None else rejection.reason).inc()
@@ -200,8 +210,21 @@ class Deliverer:
         alerts = {pending.coordinates: pending for pending in self._open_alerts()}
         chosen = self._patience.choose(list(alerts))
         finding = alerts[chosen].alert if chosen is not None else None
-        if chosen is not None and finding is not None:
-            self._trying = alerts[chosen], self._in_background("deliver", lambda: offer(self._receiver, finding))
+        if chosen is None or finding is None:
+            return
+        handled = self._handling(chosen, finding)
+        if handled.expired:
+            self._reject(alerts[chosen], DeliveryReason.ALERT_EXPIRED)
+            return
+        call = functools.partial(offer, self._receiver, finding, handled.late_h)
+        self._trying = alerts[chosen], self._in_background("deliver", call)
+
+    def _handling(self, at: Coordinates, finding: Finding) -> Handling:
+        """What to do with an alert now. What has become a review is the same review for as long as it is one."""
+        now = handling(finding, datetime.fromtimestamp(self._wall_clock(), UTC), self._lifetimes)
+        if now.late_h is not None and not now.expired:
+            return self._late.setdefault(at, now)
+        return now
 
     def _end_try(self) -> None:
         if self._trying is None or not self._trying[1].done():

@@ -12,18 +12,20 @@ Outcome = Unanswered | Refused | Unsendable | None
 class Receiver(Protocol):
     """Where findings go."""
 
-    def deliver(self, finding: Finding) -> None:
+    def deliver(self, finding: Finding, late_h: int | None) -> None:
         """One try, in bounded time; return if the receiver has taken the finding over.
+
+        With `late_h`, whole hours since the recording, it is a review and no alert.
 
         Raises Unanswered, Refused or Unsendable.
         """
         ...
 
 
-def offer(receiver: Receiver, finding: Finding) -> Outcome:
+def offer(receiver: Receiver, finding: Finding, late_h: int | None) -> Outcome:
     """Try once to hand a finding over."""
     try:
-        receiver.deliver(finding)
+        receiver.deliver(finding, late_h)
     except (Unanswered, Refused, Unsendable) as outcome:
         return outcome
     return None

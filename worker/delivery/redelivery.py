@@ -6,11 +6,13 @@ who reads it sees a finding twice. A crash after an acknowledgement and before t
 again, with the same control id.
 """
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final, Literal
 
 from adapters.deadline import run_in_thread
@@ -19,9 +21,10 @@ from schemas.codes import Code
 from schemas.delivery import DeliveryReason, DeliveryRejection, Refused, Unanswered, Unsendable
 from schemas.errors import WorkerError
 from schemas.finding import Finding, RecordRef
+from worker.delivery.lifetime import Lifetimes, handling
 from worker.delivery.receiver import Outcome, Receiver, offer
 from worker.delivery.retry import RetryPolicy
-from worker.history.interval import Coordinates
+from worker.history.interval import Coordinates, Interval
 from worker.history.lookup import fetch_records
 from worker.history.results import delivery_rejection_in, finding_in
 from worker.stream.group_position import GroupPosition, Positions
@@ -48,6 +51,7 @@ class RedeliveryRefusal(Code):
     OTHER = "redeliver.other", "Where the finding lay, there is another one: the topic was made anew."
     NO_FINDING = "redeliver.no_finding", "The record is no finding of a version that this program reads."
     UNSENDABLE = "redeliver.unsendable", "No message can be made of the finding."
+    EXPIRED = "redeliver.expired", "The recording is too old even for a review (`review_lifetime_h`)."
     REFUSED = "redeliver.refused", "The receiver refused it again."
     NO_ACK = "redeliver.no_ack", "The receiver did not acknowledge it again, as often as is tried."
     UNREADABLE = "redeliver.unreadable", "The record is no delivery rejection of a version that is known."
@@ -69,13 +73,14 @@ class RedeliveryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RedeliveryPlan:
-    """What to do with which rejections. `ranges` are of the rejections' topic, all of its partitions, and fixed."""
+    """What to do with which rejections. `interval` is of the rejections' topic, all of its partitions, and fixed."""
 
     group: str
     findings_topic: str
-    ranges: Mapping[TopicPartition, range]
+    interval: Interval
     reasons: frozenset[DeliveryReason] = frozenset()  # none: whatever the reason
     give_up: bool = False
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ class Redelivery:
         on_progress: Callable[[RedeliveryOutcome], None],
         retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
         *,
+        wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         in_background: Callable[[str, Callable[[], Outcome]], Future[Outcome]] = run_in_thread,
     ) -> None:
@@ -126,6 +132,7 @@ class Redelivery:
         self._receiver = receiver
         self._on_progress = on_progress
         self._retry = retry
+        self._wall_clock = wall_clock
         self._sleep = sleep
         self._in_background = in_background
         self._findings = frozenset(log.partitions(plan.findings_topic))
@@ -169,7 +176,7 @@ class Redelivery:
     def _choose(self, positions: Positions) -> Iterator[_Candidate]:
         """The open rejections that are selected. All from the position on are read, so that the others stay open."""
         ranges = {
-            partition: range(position.offset if position else 0, self._plan.ranges[partition].stop)
+            partition: range(position.offset if position else 0, self._plan.interval.ranges[partition].stop)
             for partition, position in positions.items()
         }
         for record in self._log.read(ranges):
@@ -180,7 +187,7 @@ class Redelivery:
             rejection = delivery_rejection_in(record.value)
             if rejection is not None and rejection.group != self._plan.group:
                 self._ledgers[partition].finish(offset)  # another receiver's; never open for this group
-            elif offset in self._plan.ranges[partition] and (
+            elif self._plan.interval.holds(record) and (
                 not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons)
             ):
                 yield _Candidate(Coordinates(partition, offset), rejection)
@@ -202,10 +209,10 @@ class Redelivery:
                 self._refuse(candidate, finding)
             elif not finding.flag.raised:
                 self._remember([(candidate, "no_alert")])
-            elif self._receiver is None or candidate.at in self._taken_over:
+            elif candidate.at in self._taken_over:
                 self._remember([(candidate, "delivered")])
             else:
-                self._hand_over(candidate, finding, self._receiver)
+                self._hand_over(candidate, finding)
 
     def _finding_of(
         self, candidate: _Candidate, found: Mapping[Coordinates, Record | None]
@@ -225,10 +232,19 @@ class Redelivery:
             return RedeliveryRefusal.OTHER
         return finding
 
-    def _hand_over(self, candidate: _Candidate, finding: Finding, receiver: Receiver) -> None:
-        """Send it as often as `deliver` would while the receiver is there. Raises ReceiverAway."""
+    def _hand_over(self, candidate: _Candidate, finding: Finding) -> None:
+        """Send it as `deliver` would: as an alert, or as a review that says how late it is. Raises ReceiverAway."""
+        handled = handling(finding, datetime.fromtimestamp(self._wall_clock(), UTC), self._plan.lifetimes)
+        if handled.expired:
+            self._refuse(candidate, RedeliveryRefusal.EXPIRED)
+        elif self._receiver is None:
+            self._remember([(candidate, "delivered")])
+        else:
+            self._send(candidate, finding, functools.partial(offer, self._receiver, finding, handled.late_h))
+
+    def _send(self, candidate: _Candidate, finding: Finding, call: Callable[[], Outcome]) -> None:
         for tries in itertools.count(1):
-            outcome = self._try(candidate, finding, receiver)
+            outcome = self._try(candidate, call)
             final = isinstance(outcome, Refused) and outcome.final
             if outcome is None or isinstance(outcome, Unsendable) or final or tries >= self._retry.max_sends:
                 break
@@ -250,9 +266,9 @@ class Redelivery:
         else:
             self._refuse(candidate, RedeliveryRefusal.UNSENDABLE)
 
-    def _try(self, candidate: _Candidate, finding: Finding, receiver: Receiver) -> Outcome:
+    def _try(self, candidate: _Candidate, call: Callable[[], Outcome]) -> Outcome:
         """One try, while the group hears of us. What came of it counts even if the group is lost meanwhile."""
-        future = self._in_background("deliver", lambda: offer(receiver, finding))
+        future = self._in_background("deliver", call)
         lost: PublishFailed | None = None
         while not future.done():
             try:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from schemas.rejection import Reason, Rejected
 from worker.engine.cache import PromptCache, SlotCache, cache_keyword, use_slot_attention
 from worker.engine.grammar import DEAD, NO, UNDECIDED, YES, Grammar
 from worker.model.errors import EngineError
@@ -25,14 +26,22 @@ class Decision:
     probability_yes: float
     format_mass: float
 
+    @property
+    def finite(self) -> bool:
+        """Whether both are numbers: 32 bits can overflow where the model's own sum did not."""
+        return math.isfinite(self.probability_yes) and math.isfinite(self.format_mass)
+
 
 @dataclass(slots=True)
 class Decoded:
-    """An answer in tokens. `forced` says that the budget ended the reasoning, not the model."""
+    """An answer in tokens. `forced` says that the budget ended the reasoning, not the model; one that is not `finite`
+    ended early, where the model's numbers no longer were.
+    """
 
     tokens: list[int] = field(default_factory=list)
     decision: Decision | None = None
     forced: bool = False
+    finite: bool = True
 
 
 @dataclass(slots=True)
@@ -87,6 +96,11 @@ class SlotDecoder:
             embeddings, position[None, :, None].expand(3, -1, 1), self._cache, self._cache.at(position)
         )
         logits = self._head(hidden[:, 0])
+        if not logits.isfinite().all():
+            raise EngineError(
+                "The model's output is not finite: its weights, this number type or this machine is not fit. Try "
+                "ECG_DTYPE=float32, or copy the model's directory again."
+            )
         if not (logits == logits[0]).all():
             raise EngineError(
                 f"With {count} slots an answer would depend on its slot on this machine. Set `slots` in ecg-model.json "
@@ -100,20 +114,30 @@ class SlotDecoder:
 
     @torch.inference_mode()
     def admit(self, number: int, prompt: Prompt, image: Tensor) -> None:
-        """Read a prompt into a free slot and choose its first token. `image` is [image tokens, hidden]."""
+        """Read a prompt into a free slot and choose its first token. `image` is [image tokens, hidden].
+
+        Raises Rejected if the numbers are not finite. Whatever is raised, the slot stays free.
+        """
         embeddings = self._text.embed_tokens(prompt.ids.to(self._device))
         embeddings[prompt.image_start : prompt.image_start + len(image)] = image.to(embeddings)
         cache = PromptCache()
         # Read causally, so that no token sees the padding behind it.
         hidden = self._forward(embeddings[None], prompt.positions[:, None].to(self._device), cache, None)
-        self._cache.fill(number, cache, prompt.length)
-        slot = _Slot(self._grammar.start, position=prompt.length - 1, delta=prompt.delta, answer=Decoded())
-        self._slots[number] = slot
+        answer = Decoded()
+        slot = _Slot(self._grammar.start, position=prompt.length - 1, delta=prompt.delta, answer=answer)
         self._choose([slot], hidden[:, prompt.length - 1])
+        if not answer.finite:
+            raise Rejected(Reason.ENGINE_NOT_FINITE, "after the prompt", "ask")
+        self._cache.fill(number, cache, prompt.length)
+        self._slots[number] = slot
 
     @torch.inference_mode()
     def step(self) -> dict[int, Decoded]:
-        """Write one more token of every open answer. Returns the complete answers by slot, and frees their slots."""
+        """Write one more token of every open answer. Returns the complete answers by slot, and frees their slots.
+
+        An answer whose numbers are no longer finite is complete too: see `Decoded.finite`. Slots share no sum, and so
+        the others do not notice.
+        """
         if any(slot.open for slot in self._slots):
             position = self._slot_tensor([slot.position for slot in self._slots])
             delta = self._slot_tensor([slot.delta for slot in self._slots])
@@ -128,6 +152,10 @@ class SlotDecoder:
         for number in finished:
             self._slots[number] = _Slot(self._grammar.start)
         return finished
+
+    def abandon(self) -> None:
+        """Free all slots without an answer."""
+        self._slots = [_Slot(self._grammar.start) for _ in self._slots]
 
     def _forward(self, embeddings: Tensor, positions: Tensor, cache: Any, mask: Tensor | None) -> Tensor:
         """The text model's last hidden states [batch, length, hidden], the mask given so that it makes none."""
@@ -152,13 +180,16 @@ class SlotDecoder:
         for row, slot in enumerate(slots):
             if slot.answer is None or slot.complete:
                 continue
-            slot.token, state, is_finite = chosen[row]
-            if not is_finite:
-                raise EngineError("The model's output is not finite: this number type or this machine is not fit.")
+            token_now, state, is_finite = chosen[row]
             branch = self._grammar.branch
-            if branch[begun[row]] == UNDECIDED and branch[state] != UNDECIDED:
+            if is_finite and branch[begun[row]] == UNDECIDED and branch[state] != UNDECIDED:
                 slot.answer.decision = self._decide(hidden[row], logits[row], begun[row])
-            slot.answer.tokens.append(slot.token)
+                is_finite = slot.answer.decision.finite
+            if not is_finite:
+                slot.answer.finite, slot.complete = False, True
+                continue
+            slot.token = token_now
+            slot.answer.tokens.append(token_now)
             slot.answer.forced |= begun[row] != slot.state
             slot.state = state
             slot.position += 1
@@ -186,7 +217,8 @@ class SlotDecoder:
         either = max(yes, no) + math.log1p(math.exp(-abs(yes - no)))
         everything = logits.double().logsumexp(0).item()
         # Above 1 only by the rounding of the logits that `everything` is summed from.
-        return Decision(math.exp(yes - either), min(1.0, math.exp(either - everything)))
+        share = either - everything
+        return Decision(math.exp(yes - either), 1.0 if share > 0 else math.exp(share))
 
     def _slot_tensor(self, values: list[int]) -> Tensor:
         return torch.tensor(values, device=self._device)

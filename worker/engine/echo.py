@@ -78,6 +78,13 @@ class EchoEngine:
             self._sleep(self._batch_s + self._question_s * len(asked))
         return [(tag, answer(question)) for tag, question in asked]
 
+    def abandon(self) -> None:
+        """Forget everything that was asked."""
+        self._asked.clear()
+
+    def release(self) -> None:
+        """Give back memory, of which it holds none."""
+
 
 def answer(question: Question) -> Answer:
     """The answer that follows from the question's digest: a word, its probability, and inversions in two leads."""

@@ -1,9 +1,12 @@
 """The engine: a model directory, loaded and checked, that answers questions about ECG pictures.
 
 It has no thread of its own and belongs to one: `admit` puts a question into a free slot, `step` writes a token of every
-open answer and returns those that are complete. `scheduler.py` runs it in a thread; `answer` is for everyone else.
+open answer and returns those that are complete. `scheduler.py` runs it in a thread; `answer` is for everyone else. Both
+put a fence around it: one question that fails is that question's `Rejected` and nobody else's.
 """
 
+import gc
+import math
 import os
 from collections import deque
 from collections.abc import Hashable, Sequence
@@ -15,14 +18,17 @@ import onnxruntime
 import torch
 import transformers
 
+from schemas.rejection import Reason, Rejected
 from worker.engine.decoder import Decoded, SlotDecoder
+from worker.engine.fence import Fence, Outcome
 from worker.engine.grammar import answer_grammar, least_tokens, reasoning_and_answer, token_bytes
 from worker.engine.question import Answer, Question
 from worker.engine.vision import OrtVisionEncoder, Provider, TorchVisionEncoder, VisionEncoder, check_golden
 from worker.model.bundle import ModelBundle
 from worker.model.errors import BundleError, EngineError
+from worker.model.facts import PromptFacts
 from worker.model.huggingface import convert, load_model
-from worker.model.prompt import PromptBuilder
+from worker.model.prompt import Prompt, PromptBuilder
 from worker.model.tower import VisionTower
 
 Dtype = Literal["float32", "bfloat16"]
@@ -103,47 +109,93 @@ class Engine:
         return bool(self._work)
 
     def admit(self, tag: Hashable, question: Question) -> None:
-        """Put a question into a free slot; its answer will come from `step` with this tag. Raises EngineError."""
+        """Put a question into a free slot; its answer will come from `step` with this tag.
+
+        Raises Rejected if the question cannot be answered, EngineError if no question like it can be. Whatever is
+        raised, the slot stays free and the others are as they were.
+        """
         layout = self.bundle.manifest.layout
         if question.image.shape != (layout.height_px, layout.width_px, 3) or question.image.dtype != "uint8":
             raise EngineError(f"The picture is not uint8 {layout.height_px} x {layout.width_px} x 3.")
         if not self._decoder.free:
             raise EngineError("Every slot is taken.")
         slot = self._decoder.free[0]
-        prompt = self._prompts.build(question.facts)
-        self._decoder.admit(slot, prompt, self._vision.encode(question.image))
+        prompt = self._prompt(question.facts)
+        image = self._vision.encode(question.image)
+        if not bool(image.isfinite().all()):
+            raise Rejected(Reason.ENGINE_NOT_FINITE, "the picture's embeddings", "ask")
+        self._decoder.admit(slot, prompt, image)
         self._work[slot] = (tag, prompt.truncated)
 
-    def step(self) -> list[tuple[Hashable, Answer]]:
-        """Write one token of every open answer; returns the complete ones with their tags."""
-        finished = []
+    def step(self) -> list[tuple[Hashable, Outcome]]:
+        """Write one token of every open answer; returns with their tags those that are complete or cannot become so."""
+        finished: list[tuple[Hashable, Outcome]] = []
         for slot, decoded in self._decoder.step().items():
             tag, truncated = self._work.pop(slot)
-            finished.append((tag, self._answer(decoded, truncated)))
+            try:
+                finished.append((tag, self._answer(decoded, truncated)))
+            except Rejected as rejected:
+                finished.append((tag, rejected))
         return finished
 
+    def abandon(self) -> None:
+        """Forget every open answer."""
+        self._work.clear()
+        self._decoder.abandon()
+
+    def release(self) -> None:
+        """Give back what memory can be given back. Raises if the device no longer computes."""
+        gc.collect()  # what an exception's frames held may hang in a circle
+        if self.description.provider == "cuda":
+            # An error of the kind that ends a CUDA context is told again by every later call.
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+
     def answer(self, questions: Sequence[Question]) -> list[Answer]:
-        """Answer all questions, in their order. The engine must be idle."""
+        """Answer all questions, in their order. The engine must be idle, and is so again.
+
+        Raises Rejected for the first question that cannot be answered, EngineError if none can be.
+        """
         if self.busy:
             raise EngineError("The engine is at work.")
-        waiting = deque(enumerate(questions))
-        answers: dict[Hashable, Answer] = {}
-        while waiting or self.busy:
-            while waiting and self.free:
-                self.admit(*waiting.popleft())
-            answers.update(self.step())
-        return [answers[number] for number in range(len(questions))]
+        fence, waiting = Fence(self), deque(enumerate(questions))
+        outcomes: dict[Hashable, Outcome] = {}
+        while waiting or fence.busy:
+            while waiting and fence.free:
+                fence.admit(*waiting.popleft())
+            outcomes.update(fence.step())
+        answers = []
+        for number in range(len(questions)):
+            if isinstance(outcome := outcomes[number], Rejected):
+                raise outcome
+            answers.append(outcome)
+        return answers
+
+    def _prompt(self, facts: PromptFacts) -> Prompt:
+        """The prompt. Raises Rejected: what goes wrong here is the record's own, before anything is computed."""
+        try:
+            return self._prompts.build(facts)
+        except (Rejected, MemoryError):
+            raise
+        except Exception as error:
+            raise Rejected(Reason.INTERNAL, type(error).__name__, "ask") from error
 
     def _answer(self, decoded: Decoded, truncated: bool) -> Answer:
+        """What was decoded, for people. Raises Rejected."""
+        if not decoded.finite:
+            raise Rejected(Reason.ENGINE_NOT_FINITE, f"after {len(decoded.tokens)} tokens of the answer", "ask")
         written = b"".join(self._vocabulary[token] or b"" for token in decoded.tokens).decode()
         text, yes = reasoning_and_answer(written)
         if decoded.decision is None:
-            raise EngineError("An answer ended without a decision.")
+            raise Rejected(Reason.ENGINE_TOO_LONG, "the answer ended without a decision", "ask")
         raw = decoded.decision.probability_yes
+        calibrated = self.bundle.manifest.calibration.apply(raw)
+        if not math.isfinite(calibrated):
+            raise Rejected(Reason.ENGINE_NOT_FINITE, "the probability, calibrated", "ask")
         return Answer(
             text=text,
             yes=yes,
-            probability_yes=self.bundle.manifest.calibration.apply(raw),
+            probability_yes=calibrated,
             raw_probability_yes=raw,
             format_mass=decoded.decision.format_mass,
             forced=decoded.forced,

@@ -1,7 +1,8 @@
 """What was published, read back: a result topic's bytes to a Finding or a Rejection. The only place that does so."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Final, get_args
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -68,10 +69,22 @@ def delivery_rejection_in(value: bytes) -> DeliveryRejection | None:
         return None
 
 
-def read_results(log: Log, topics: Sequence[str]) -> Iterator[tuple[Record, Result | None]]:
-    """All records that result topics hold, each with the result in it: None is something else, or of a newer worker."""
+_FROM_THE_FIRST: Final[Mapping[TopicPartition, int]] = MappingProxyType({})
+
+
+def read_results(
+    log: Log, topics: Sequence[str], since: Mapping[TopicPartition, int] = _FROM_THE_FIRST
+) -> Iterator[tuple[Record, Result | None]]:
+    """All records that result topics hold, each with the result in it: None is something else, or of a newer worker.
+
+    `since` says from which offset of a partition on; what it does not name is read from its first record.
+    """
     for topic in topics:
-        for record in log.read({partition: range(*log.bounds(partition)) for partition in log.partitions(topic)}):
+        ranges = {}
+        for partition in log.partitions(topic):
+            first, end = log.bounds(partition)
+            ranges[partition] = range(max(first, since.get(partition, 0)), end)
+        for record in log.read(ranges):
             yield record, parse(record.value)
 
 

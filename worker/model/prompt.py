@@ -6,8 +6,9 @@ from typing import Any, Final
 
 import torch
 
+from schemas.rejection import Reason, Rejected
 from worker.model.bundle import Grid, ModelBundle
-from worker.model.errors import BundleError, EngineError
+from worker.model.errors import BundleError
 from worker.model.facts import PromptFacts, clinical_line, question_text
 
 TRUNCATION_MARK: Final = " [...]"
@@ -50,7 +51,7 @@ class PromptBuilder:
         bare = self._ids(PromptFacts(), "")
         if bare.count(self._image_id) != self._grid.tokens:
             raise BundleError("The chat template and the prompt's words must place exactly one image.")
-        self._control_tokens = self._count_control_tokens(bare)
+        self._control_tokens = self._control_tokens_in(bare)
         if len(bare) > self._settings.prompt_tokens:
             raise BundleError(
                 f"The prompt takes {len(bare)} tokens without clinical text; prompt_tokens is "
@@ -58,7 +59,10 @@ class PromptBuilder:
             )
 
     def build(self, facts: PromptFacts) -> Prompt:
-        """The prompt for these facts. Clinical text that does not fit is cut at the end, and `truncated` says so."""
+        """The prompt for these facts. Clinical text that does not fit is cut at the end, and `truncated` says so.
+
+        Raises Rejected if the rest does not fit either, or the text would not stay text.
+        """
         clinical, truncated = self._fit(facts)
         ids = self._checked_ids(facts, clinical)
         image_start = ids.index(self._image_id)
@@ -100,8 +104,11 @@ class PromptBuilder:
     def _checked_ids(self, facts: PromptFacts, clinical: str) -> list[int]:
         ids = self._ids(facts, clinical)
         # clinical_line makes this impossible; a prompt with a forged control token must not reach the model.
-        if self._count_control_tokens(ids) != self._control_tokens:
-            raise EngineError("Clinical text became a control token.")
+        if self._control_tokens_in(ids) != self._control_tokens:
+            raise Rejected(Reason.ENGINE_CONTROL_TOKEN, stage="ask")
+        # All clinical text has been cut by now: what is left of the record are an age and a sex.
+        if len(ids) > self._settings.prompt_tokens:
+            raise Rejected(Reason.ENGINE_TOO_LONG, f"{len(ids)} of {self._settings.prompt_tokens} tokens", "ask")
         return ids
 
     def _ids(self, facts: PromptFacts, clinical: str) -> list[int]:
@@ -115,9 +122,10 @@ class PromptBuilder:
             for expanded in ([token] * self._grid.tokens if token == self._image_id else [token])
         ]
 
-    def _count_control_tokens(self, ids: list[int]) -> int:
+    def _control_tokens_in(self, ids: list[int]) -> list[int]:
+        """The added tokens among these, in order: they must be the same whatever a record says."""
         added = set(self._tokenizer.get_added_vocab().values())
-        return sum(token in added for token in ids)
+        return [token for token in ids if token in added]
 
 
 def prompt_positions(image_start: int, grid: Grid, length: int) -> tuple[torch.Tensor, int]:

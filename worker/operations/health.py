@@ -28,7 +28,7 @@ ENGINE_STALLED_S: Final = 120.0
 class LoopProgress:
     """What the loop tells of itself at every turn. Written by one thread, read by others: single assignments only.
 
-    `trouble` says in words why work cannot be done here though the loop turns; None: it can.
+    `trouble` is what somebody has to look at, in words, or None: work goes on, but not as it should.
     """
 
     assigned_partitions: int = 0

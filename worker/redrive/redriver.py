@@ -8,7 +8,7 @@ rejected again cannot go round in circles while nobody looks.
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ from adapters.log import (
 from schemas.codes import Code
 from schemas.finding import RecordRef, Redrive
 from schemas.rejection import Reason, Rejection
-from worker.history.interval import Coordinates
+from worker.history.interval import Coordinates, Interval
 from worker.history.lookup import fetch_records
 from worker.history.results import rejection_in
 from worker.redrive_headers import next_redrive, redriven_message
@@ -49,6 +49,7 @@ class Refusal(Code):
     LIMIT = "redrive.limit", "The record was put back three times already."
     TOO_LARGE = "redrive.too_large", "The record is larger than the log takes."
     TOPIC = "redrive.topic", "The record came from another topic than the one that the worker reads."
+    UNREADABLE_BATCH = "redrive.unreadable_batch", "The log's batch with this record still cannot be read."
     UNREADABLE = "redrive.unreadable", "What lies on the rejections topic is no rejection of a version that is known."
 
 
@@ -65,10 +66,10 @@ class RedriveOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RedrivePlan:
-    """What to do with which rejections. `ranges` are of the rejections topic, all of its partitions, and fixed."""
+    """What to do with which rejections. `interval` is of the rejections topic, all of its partitions, and fixed."""
 
-    inbound_topic: str
-    ranges: Mapping[TopicPartition, range]
+    inbound_topics: Collection[str]
+    interval: Interval
     reasons: frozenset[Reason] = frozenset()  # none: whatever the reason
     give_up: bool = False
 
@@ -118,7 +119,7 @@ class Redriver:
         self._position = group_position
         self._plan = plan
         self._on_progress = on_progress
-        self._inbound = frozenset(log.partitions(plan.inbound_topic))
+        self._inbound = frozenset(partition for topic in plan.inbound_topics for partition in log.partitions(topic))
         self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._refused: set[tuple[TopicPartition, int]] = set()
         self._uncertain: list[_Settlement] = []  # of a transaction whose outcome is not known yet
@@ -161,13 +162,13 @@ class Redriver:
     def _choose(self, positions: Positions) -> Iterator[_Candidate]:
         """The open rejections that are selected. All from the position on are read, so that the others stay open."""
         ranges = {
-            partition: range(position.offset if position else 0, self._plan.ranges[partition].stop)
+            partition: range(position.offset if position else 0, self._plan.interval.ranges[partition].stop)
             for partition, position in positions.items()
         }
         for record in self._log.read(ranges):
             self._position.heartbeat()
             partition, offset = record.topic_partition, record.offset
-            if self._ledgers[partition].take(offset) and offset in self._plan.ranges[partition]:
+            if self._ledgers[partition].take(offset) and self._plan.interval.holds(record):
                 rejection = rejection_in(record.value)
                 if not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons):
                     yield _Candidate(partition, offset, rejection)
@@ -199,7 +200,7 @@ class Redriver:
         """What forbids even to look for the record."""
         if chosen.rejection is None:
             return Refusal.UNREADABLE
-        if chosen.source.topic != self._plan.inbound_topic:
+        if chosen.source.topic not in self._plan.inbound_topics:
             return Refusal.TOPIC
         known = TopicPartition(chosen.source.topic, chosen.source.partition) in self._inbound
         return None if known else Refusal.GONE
@@ -208,7 +209,11 @@ class Redriver:
         assert chosen.rejection is not None
         if record is None:
             return Refusal.GONE
-        if hashlib.sha256(record.value).hexdigest() != chosen.rejection.source.sha256:
+        if record.unreadable is not None:
+            return Refusal.UNREADABLE_BATCH
+        # What could not be read then has no digest.
+        could_be_read = chosen.rejection.reason != Reason.LOG_UNREADABLE_BATCH
+        if could_be_read and hashlib.sha256(record.value).hexdigest() != chosen.rejection.source.sha256:
             return Refusal.DIGEST
         redrive = next_redrive(record)
         if redrive.count > MAX_REDRIVES:

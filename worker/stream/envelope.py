@@ -15,14 +15,20 @@ _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 def result_message(result: Finding | Rejection, record: Record, topic: str) -> Message:
     """The message that carries a result of this record."""
     if isinstance(result, Finding):
-        key: bytes | None = result.finding_id.encode()
         event_id, event_type = result.finding_id, "ecg-finding.v1"
     else:
-        # The rejected record's own key: whoever sent it finds its rejection under the same key.
-        key = record.key
-        coordinates = f"{record.topic}/{record.partition}/{record.offset}"
-        event_id, event_type = hashlib.sha256(coordinates.encode()).hexdigest()[:32], "ecg-rejection.v1"
-    return Message(topic, key, result.to_json(), cloud_event(record, event_id, event_type))
+        event_id, event_type = coordinates_digest(record), "ecg-rejection.v1"
+    # Never the record's own key, which may be of any length, and a patient's number.
+    return Message(topic, event_id.encode(), result.to_json(), cloud_event(record, event_id, event_type))
+
+
+def coordinates_digest(record: Record, of: str = "") -> str:
+    """What stands for a record where it has no identity of its own: 32 hexadecimal digits, from where it lies.
+
+    `of` tells several apart that speak of the same record.
+    """
+    coordinates = f"{of}{record.topic}/{record.partition}/{record.offset}"
+    return hashlib.sha256(coordinates.encode()).hexdigest()[:32]
 
 
 def cloud_event(record: Record, event_id: str, event_type: str) -> Headers:

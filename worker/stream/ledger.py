@@ -41,6 +41,23 @@ class PartitionLedger:
         self._open += 1
         return True
 
+    def lose(self, offsets: range) -> range | None:
+        """Note that the log no longer holds these: from the first that was not done to the last; None if all were done.
+
+        The first stands for all of them: it counts as taken, and is to be finished.
+        """
+        self._next = max(self._next, offsets.stop)
+        first, last = offsets.start, offsets.stop - 1
+        while first <= last and first in self._done:
+            first += 1
+        while first < last and last in self._done:
+            last -= 1
+        if first > last:
+            return None
+        self._pending.append(first)
+        self._open += 1
+        return range(first, last + 1)
+
     def finish(self, offset: int) -> bool:
         """Note that the record's result goes into the next commit.
 

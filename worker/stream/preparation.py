@@ -1,21 +1,30 @@
 """A small pool of processes that decode, measure and render.
 
 Parsers in pure Python hold the interpreter for tens of milliseconds; in processes of their own they cannot hold up the
-I/O loop, and one that dies takes no answer with it: the pool breaks, and with it the worker.
+I/O loop. A process that dies, of a crash in a library or for memory, takes down the pool with all that it has in hand,
+and nobody can tell whose fault it was. So a new pool goes on, and what was in hand is tried again one by one: the
+record that ends its process once more is rejected. Ending the worker was tried; it read the same record again, for
+ever.
 """
 
+import functools
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from queue import SimpleQueue
 from typing import Any, Final
 
 from adapters.log import Record
 from schemas.ecg import Ecg
 from schemas.rejection import Reason, Rejected, Rejection
+from worker.operations import metrics
 from worker.operations.gc_policy import Collector
+from worker.operations.logs import get_logger
 from worker.picture.layout import Layout
 from worker.pipeline import OutOfTime, prepare, reject
 from worker.prepared import PreparedEcg
@@ -26,11 +35,17 @@ TIME_LIMIT_S: Final = 20.0
 # Enough to be busy between two turns of the loop; what is submitted can no longer be overtaken.
 SUBMITTED_PER_PROCESS: Final = 8
 
+# Of what one process may allocate: many times what the largest record takes, and less than what a node ends it for.
+MEMORY_LIMIT_BYTES: Final = 4 * 1024**3
+
+log = get_logger()
 _collector: Final = Collector()  # of a process of the pool
+
+Prepared = PreparedEcg | Rejection
 
 
 class PreparationPool:
-    """Runs `prepare` in processes. A process that dies breaks the pool: every later result raises BrokenProcessPool."""
+    """Runs `prepare` in processes. Only if no process can be had at all does a result raise BrokenProcessPool."""
 
     def __init__(
         self, processes: int, decode: Callable[[bytes], Ecg], layout: Layout, time_limit_s: float = TIME_LIMIT_S
@@ -39,29 +54,110 @@ class PreparationPool:
         self._decode = decode
         self._layout = layout
         self._time_limit_s = time_limit_s
-        # Spawned, not forked: a fork of a process with threads (torch, the log's client) inherits their locks.
-        self._pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up_process)
+        self._processes = processes
+        self._pool = _new_pool(processes)
+        self._suspects: SimpleQueue[tuple[Record, Future[Prepared]]] = SimpleQueue()
+        self._trying = self._closed = False
+        self._pool_for_one: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
 
-    def submit(self, record: Record) -> Future[PreparedEcg | Rejection]:
+    def submit(self, record: Record) -> Future[Prepared]:
         """Begin to prepare a record."""
-        return self._pool.submit(_prepare_in_time, record, self._decode, self._layout, self._time_limit_s)
+        outcome: Future[Prepared] = Future()
+        with self._lock:
+            try:
+                prepared = self._run(self._pool, record)
+            except BrokenProcessPool:
+                self._pool = _new_pool(self._processes)
+                prepared = self._run(self._pool, record)
+        prepared.add_done_callback(functools.partial(self._hand_on, record, outcome))
+        return outcome
 
     def close(self) -> None:
-        """End the processes at once. What they have in hand is of no use to anybody by now.
+        """End the processes at once. What they have in hand is of no use to anybody by now."""
+        with self._lock:
+            self._closed = True
+        for pool in filter(None, (self._pool, self._pool_for_one)):
+            _end(pool)
 
-        Python has no way to say so before 3.14. Its own thread reads what the processes send, and this process cannot
-        end before that thread: if one is ended in the middle of sending, the thread waits for the rest for as long as
-        anybody could still write it, which is this process itself until it closes its own end of the pipe.
-        """
-        processes = list(self._pool._processes.values())
-        results: Any = self._pool._result_queue
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        results._writer.close()
-        for process in processes:
-            process.terminate()
+    def _run(self, pool: ProcessPoolExecutor, record: Record) -> Future[Prepared]:
+        return pool.submit(_prepare_in_time, record, self._decode, self._layout, self._time_limit_s)
+
+    def _hand_on(self, record: Record, outcome: Future[Prepared], prepared: Future[Prepared]) -> None:
+        """Called in a thread of the pool, when a preparation has ended somehow."""
+        if prepared.cancelled():  # the pool was closed
+            outcome.cancel()
+        elif isinstance(error := prepared.exception(), BrokenProcessPool):
+            self._suspect(record, outcome)
+        elif error is not None:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(prepared.result())
+
+    def _suspect(self, record: Record, outcome: Future[Prepared]) -> None:
+        """Have it tried again alone."""
+        with self._lock:
+            self._suspects.put((record, outcome))
+            if not self._trying:
+                self._trying = True
+                log.error("a preparation process died; what was in hand is tried again one by one")
+                metrics.PREPARATION_DEATHS.inc()
+                threading.Thread(target=self._try_alone, name="suspects", daemon=True).start()
+
+    def _try_alone(self) -> None:
+        """One suspect after the other, in a process that was seen to work before."""
+        while (suspect := self._next_suspect()) is not None:
+            record, outcome = suspect
+            pool = self._pool_for_one or _new_pool(1)
+            try:
+                pool.submit(os.getpid).result()
+                self._pool_for_one = pool
+            except BrokenProcessPool as error:  # the machine's fault, not the record's
+                outcome.set_exception(error)
+                continue
+            try:
+                outcome.set_result(self._run(pool, record).result())
+            except BrokenProcessPool:
+                self._pool_for_one = None
+                if not self._closed:
+                    outcome.set_result(reject(record, Rejected(Reason.PAYLOAD_FATAL, stage="decode")))
+            except Exception as error:  # noqa: BLE001 - as from the pool
+                outcome.set_exception(error)
+
+    def _next_suspect(self) -> tuple[Record, Future[Prepared]] | None:
+        with self._lock:
+            if not self._closed and not self._suspects.empty():
+                return self._suspects.get()
+            self._trying = False
+            if self._pool_for_one is not None:
+                self._pool_for_one.shutdown(wait=False)
+                self._pool_for_one = None
+            return None
+
+
+def _new_pool(processes: int) -> ProcessPoolExecutor:
+    # Spawned, not forked: a fork of a process with threads (torch, the log's client) inherits their locks.
+    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_set_up_process)
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End the processes of a pool in the middle of their work.
+
+    Python has no way to say so before 3.14. Its own thread reads what the processes send, and this process cannot end
+    before that thread: if one is ended in the middle of sending, the thread waits for the rest for as long as anybody
+    could still write it, which is this process itself until it closes its own end of the pipe.
+    """
+    processes = list((pool._processes or {}).values())  # None: broken
+    results: Any = pool._result_queue
+    pool.shutdown(wait=False, cancel_futures=True)
+    results._writer.close()
+    for process in processes:
+        process.terminate()
 
 
 def _set_up_process() -> None:
+    # Beyond it memory is refused, which is that record's failure; without it a node may end the worker instead.
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_LIMIT_BYTES, MEMORY_LIMIT_BYTES))
     # A terminal's Ctrl-C reaches the whole process group; the parent drains, so its children have to stay.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, _out_of_time)

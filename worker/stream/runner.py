@@ -7,26 +7,22 @@ and bytes; when that is full, partitions are paused while polling goes on. If an
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Final
 
-from adapters.log import Message, Position, Record, TopicPartition
+from adapters.log import Position, Record, TopicPartition
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from worker.operations import metrics
 from worker.operations.health import LoopProgress
 from worker.operations.logs import get_logger
 from worker.stream.breaker import Breaker
-from worker.stream.envelope import result_message
 from worker.stream.ledger import PartitionLedger
 from worker.stream.limits import Limits
+from worker.stream.read_ahead import ReadAhead
 from worker.stream.session import Batch, Lease, Session
 from worker.stream.stages import Dispatcher, Stages, TrackedRecord
 from worker.stream.stop import Stop
 
 log = get_logger()
-
-# A full worker reads on when it has room for this much of what it may hold, not for every single record.
-RESUME_AT: Final = 0.8
 
 
 class Runner:
@@ -38,20 +34,20 @@ class Runner:
         stages: Stages,
         breaker: Breaker,
         limits: Limits,
+        topics: Sequence[str],
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`wall_clock` tells the age of records, in seconds since 1970."""
+        """`topics` are those that are read, in their order of precedence; `wall_clock` gives seconds since 1970."""
         self._session = session
-        self._stages = stages
         self._breaker = breaker
         self._limits = limits
         self._wall_clock = wall_clock
-        self._dispatcher = Dispatcher(stages, limits.in_flight, session.clock)
+        self._dispatcher = Dispatcher(stages, breaker, limits, session.clock)
         self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._finished: list[TrackedRecord] = []
         self._handed_over: list[TrackedRecord] = []
         self._held_bytes = 0
-        self._full = False
+        self._read_ahead = ReadAhead(limits, topics)
 
     def run(self, stop: Stop, idle_exit_s: float | None = None) -> None:
         """Work until `stop` is set and what is in hand is published, or until nothing came for `idle_exit_s`.
@@ -81,16 +77,18 @@ class Runner:
         return self._dispatcher.preparing_since
 
     def room(self) -> int:
-        """What may be read ahead still. Once it is all taken, nothing until a fifth of it is free again."""
-        limits, read = self._limits, self.held + self._session.publishing
-        allowed = RESUME_AT if self._full else 1.0
-        self._full = read >= allowed * limits.read_ahead or self._held_bytes >= allowed * limits.read_ahead_bytes
-        return 0 if self._full else limits.read_ahead - read
+        """What may be read ahead still."""
+        self._read_ahead.look(self.held + self._session.publishing, self._held_bytes)
+        return self._read_ahead.room
 
     def full(self) -> Collection[TopicPartition]:
-        """Partitions that have more than their share of what may be read ahead, or as much as a position can note."""
-        share = self._limits.read_ahead / max(1, len(self._ledgers))
-        return [p for p, ledger in self._ledgers.items() if ledger.full or ledger.open >= share]
+        """Partitions of topics that are full, with more than their share, or as much as a position can note."""
+        share, full_topics = self._limits.read_ahead / max(1, len(self._ledgers)), self._read_ahead.full_topics
+        return [
+            partition
+            for partition, ledger in self._ledgers.items()
+            if partition.topic in full_topics or ledger.full or ledger.open >= share
+        ]
 
     def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
         """A ledger for each new lease, beginning with what the group committed last; `drop_stale` ends the others'."""
@@ -110,8 +108,14 @@ class Runner:
             self._dispatcher.add(record, lease, ledger)
             self._held_bytes += len(record.value)
 
+    def lose(self, offsets: range, lease: Lease) -> None:
+        """What the log no longer holds, and was not done before, is a result too."""
+        ledger = self._ledgers[lease.partition]
+        if (lost := ledger.lose(offsets)) is not None:
+            self._dispatcher.lose(lost, lease, ledger)
+
     def advance(self, *, may_begin: bool) -> None:
-        """Move records through the stages. Raises TooManyRejections before such a result could be committed."""
+        """Move records through the stages."""
         self._keep_current(self._dispatcher.advance(may_begin=may_begin))
 
     def next_batch(self, *, at_once: bool) -> Batch | None:
@@ -126,7 +130,8 @@ class Runner:
         taken = set(map(id, batch))
         self._finished = [tracked for tracked in self._finished if id(tracked) not in taken]
         self._handed_over = batch
-        return Batch(len(batch), [self._message(tracked) for tracked in batch], self._positions(batch))
+        messages = [tracked.sealed.message for tracked in batch if tracked.sealed is not None]
+        return Batch(len(batch), messages, self._positions(batch))
 
     def committed(self) -> None:
         """Count what went out."""
@@ -146,7 +151,8 @@ class Runner:
         return (len(self._dispatcher) if drain_queue else self._dispatcher.in_flight) == 0
 
     def report(self, progress: LoopProgress) -> None:
-        """What is in the stages, and what waits before them."""
+        """What is in the stages, what waits before them, and what somebody has to look at."""
+        progress.trouble = self._breaker.trouble
         progress.in_flight = self._dispatcher.in_flight
         progress.read_ahead = len(self._dispatcher) - self._dispatcher.in_flight
         metrics.IN_FLIGHT.set(progress.in_flight)
@@ -158,9 +164,9 @@ class Runner:
         self._finished = [tracked for tracked in everything if not self._is_stale(tracked)]
         self._release([tracked for tracked in everything if self._is_stale(tracked)], stale=True)
         for tracked in finished:
-            if not self._is_stale(tracked):
-                rejection = tracked.result if isinstance(tracked.result, Rejection) else None
-                self._breaker.note(rejected=rejection is not None, reason=rejection.reason if rejection else "")
+            if not self._is_stale(tracked) and tracked.sealed is not None:
+                result = tracked.sealed.result
+                self._breaker.note(result.reason if isinstance(result, Rejection) else None)
 
     def _is_stale(self, tracked: TrackedRecord) -> bool:
         return not self._session.still_ours(tracked.lease)
@@ -176,7 +182,7 @@ class Runner:
         """Whether a transaction should begin: enough results, an old one, or one that somebody waits for."""
         if len(self._finished) >= self._limits.publish_records:
             return True
-        if any(tracked.priority == "stat" for tracked in self._finished):
+        if any(tracked.urgency.waited_for for tracked in self._finished):
             return True
         now = self._session.clock()
         oldest = min((tracked.finished_at for tracked in self._finished), default=now)
@@ -186,19 +192,16 @@ class Runner:
         partitions = {tracked.record.topic_partition for tracked in batch}
         return {partition: self._ledgers[partition].position() for partition in partitions}
 
-    def _message(self, tracked: TrackedRecord) -> Message:
-        assert tracked.result is not None
-        is_finding = isinstance(tracked.result, Finding)
-        topic = self._stages.findings_topic if is_finding else self._stages.rejections_topic
-        return result_message(tracked.result, tracked.record, topic)
-
 
 def _count(tracked: TrackedRecord, now_s: float) -> None:
-    if isinstance(tracked.result, Finding):
-        metrics.FINDINGS.labels(verdict=tracked.result.assessment.verdict).inc()
-        metrics.FLAGS.inc(tracked.result.flag.raised)
-    elif tracked.result is not None:
-        metrics.REJECTIONS.labels(reason=tracked.result.reason).inc()
+    assert tracked.sealed is not None
+    result = tracked.sealed.result
+    if isinstance(result, Finding):
+        metrics.FINDINGS.labels(verdict=result.assessment.verdict).inc()
+        metrics.FLAGS.inc(result.flag.raised)
+    else:
+        metrics.REJECTIONS.labels(reason=result.reason).inc()
+    metrics.RECORDS_GONE.inc(len(tracked.gone))
     if tracked.record.timestamp_ms is not None:
         age_s = max(0.0, now_s - tracked.record.timestamp_ms / 1000)
-        metrics.AGE_SECONDS.labels(priority=tracked.priority).observe(age_s)
+        metrics.AGE_SECONDS.labels(priority=tracked.urgency.priority).observe(age_s)

@@ -106,6 +106,10 @@ class Work(Protocol):
         """A record was read."""
         ...
 
+    def lose(self, offsets: range, lease: Lease) -> None:
+        """These were next to be read, and the log no longer holds them."""
+        ...
+
     def advance(self, *, may_begin: bool) -> None:
         """Move on whatever is ready."""
         ...
@@ -197,6 +201,12 @@ class Session:
         polled = self._member.poll(POLL_BUSY_S if busy else POLL_IDLE_S, max(min(room, POLL_RECORDS), 1))
         if polled.revoked or polled.assigned:
             self._change_leases(work, polled)
+        for partition, offsets in polled.gone.items():
+            if (lease := self._leases.get(partition)) is not None:
+                name = f"{partition.topic}/{partition.partition}"
+                log.error("the log no longer holds what was to be read", partition=name, count=len(offsets))
+                lease.next = max(lease.next, offsets.stop)
+                work.lose(offsets, lease)
         for record in polled.records:
             lease = self._leases.get(record.topic_partition)
             if lease is not None:
@@ -213,6 +223,10 @@ class Session:
 
     def _change_leases(self, work: Work, polled: Polled) -> None:
         log.info("assignment changed", assigned=len(polled.assigned), revoked=len(polled.revoked))
+        for partition in polled.remade:
+            name = f"{partition.topic}/{partition.partition}"
+            log.error("a topic was deleted and made again; it is read from its first record", partition=name)
+            metrics.TOPICS_REMADE.inc()
         for partition in polled.revoked:
             self._leases.pop(partition, None)
         new = {

@@ -4,21 +4,25 @@ What is read ahead waits in the queue and costs its bytes only. Little of it is 
 comes in waits for that little and no more.
 """
 
+import functools
 from collections import deque
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from typing import Protocol
 
 from adapters.log import Record
-from schemas.ecg import Priority
 from schemas.finding import Finding
-from schemas.rejection import Rejection
+from schemas.rejection import Reason, Rejected, Rejection
 from worker.engine.question import Answer, Question
+from worker.pipeline import refusal
 from worker.prepared import PreparedEcg
+from worker.stream.breaker import Breaker
+from worker.stream.fence import Fence, Sealed
 from worker.stream.ledger import PartitionLedger
+from worker.stream.limits import Limits
 from worker.stream.session import Clock, Lease
-from worker.urgency import HEAD_START_S, UrgencyQueue, rank
+from worker.urgency import TwoLanes, Urgency, UrgencyQueue, rank
 
 
 class Preparation(Protocol):
@@ -37,55 +41,59 @@ class Preparation(Protocol):
 class Asking(Protocol):
     """The engine's queue, as the loop sees it."""
 
-    def put(self, tag: Hashable, question: Question, rank: float) -> bool:
-        """Hand in a question; False if there is no room."""
+    def put(self, tag: Hashable, question: Question, rank: float, *, waited_for: bool) -> bool:
+        """Hand in a question, and whether somebody waits for its answer; False if there is no room."""
         ...
 
-    def take(self) -> tuple[Hashable, Answer] | None:
-        """An answer that is ready, in any order, or None. Raises if the engine's thread failed."""
+    def take(self) -> tuple[Hashable, Answer | Rejected] | None:
+        """An answer that is ready, or why there is none, in any order; or None. Raises if the engine itself failed."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The work between reading a record and publishing its result, and where results go."""
+    """The work between reading a record and publishing its result."""
 
     preparation: Preparation
     engine: Asking
     conclude: Callable[[PreparedEcg, Answer | None], Finding]
-    priority: Callable[[Record], Priority]
-    findings_topic: str
-    rejections_topic: str
+    fence: Fence
+    triage: Callable[[Record], Urgency]
 
 
 @dataclass(slots=True, eq=False)
 class TrackedRecord:
-    """A record from reading to result, under which lease it was read, and the ledger of that."""
+    """A record from reading to result, under which lease it was read, and the ledger of that.
+
+    `gone` are the offsets that it stands for, if the log no longer holds them.
+    """
 
     record: Record
     lease: Lease
     ledger: PartitionLedger
-    priority: Priority
+    urgency: Urgency
     read_at: float
     begun_at: float = 0.0
     prepared: PreparedEcg | None = None
-    result: Finding | Rejection | None = None
+    sealed: Sealed | None = None
     finished_at: float = 0.0
+    gone: range = range(0)
 
     @property
     def rank(self) -> float:
         """What orders it among others."""
-        return rank(self.read_at, self.priority)
+        return rank(self.read_at, self.urgency)
 
 
 class Dispatcher:
     """Moves records through the stages. Not thread-safe; the stages work elsewhere."""
 
-    def __init__(self, stages: Stages, max_in_flight: int, clock: Clock) -> None:
+    def __init__(self, stages: Stages, breaker: Breaker, limits: Limits, clock: Clock) -> None:
         self._stages = stages
-        self._max_in_flight = max_in_flight
+        self._breaker = breaker
+        self._max_in_flight = limits.in_flight
         self._clock = clock
-        self._queue = UrgencyQueue[TrackedRecord]()
+        self._queue = TwoLanes[TrackedRecord](limits.routine_share)
         self._preparing = deque[tuple[TrackedRecord, Future[PreparedEcg | Rejection]]]()
         self._prepared = UrgencyQueue[TrackedRecord]()  # no room in the engine's queue yet
         self._asked: dict[Hashable, TrackedRecord] = {}
@@ -108,8 +116,16 @@ class Dispatcher:
 
     def add(self, record: Record, lease: Lease, ledger: PartitionLedger) -> None:
         """Put a record in the queue."""
-        tracked = TrackedRecord(record, lease, ledger, self._stages.priority(record), self._clock())
-        self._queue.add(tracked.rank, tracked)
+        tracked = TrackedRecord(record, lease, ledger, self._stages.triage(record), self._clock())
+        self._queue.add(tracked.rank, tracked, waited_for=tracked.urgency.waited_for)
+
+    def lose(self, lost: range, lease: Lease, ledger: PartitionLedger) -> None:
+        """What the log no longer holds is rejected under its first offset."""
+        at = lease.partition
+        stand_in = Record(at.topic, at.partition, lost.start, None, None, b"")
+        tracked = TrackedRecord(stand_in, lease, ledger, Urgency(), self._clock(), gone=lost)
+        detail = f"offsets {lost.start} to {lost.stop - 1}"
+        self._reject(tracked, Rejected(Reason.LOG_RECORDS_GONE, detail, "read"))
 
     def advance(self, *, may_begin: bool) -> list[TrackedRecord]:
         """Move whatever is ready one stage further; what was finished by that."""
@@ -132,35 +148,56 @@ class Dispatcher:
             and self.in_flight < self._max_in_flight
             and len(self._preparing) < self._stages.preparation.room
         ):
-            tracked = self._queue.pop()
+            if (taken := self._queue.pop(others_too=not self._breaker.holds_back)) is None:
+                return
+            tracked, by_its_share = taken
             tracked.begun_at = self._clock()
-            self._preparing.append((tracked, self._stages.preparation.submit(tracked.record)))
+            if by_its_share:
+                tracked.urgency = tracked.urgency.promoted()
+            if not tracked.urgency.waited_for:
+                self._breaker.begun()
+            # Before it is copied to another process: it may be of any size.
+            if (refused := refusal(tracked.record)) is not None:
+                self._reject(tracked, refused)
+            else:
+                self._preparing.append((tracked, self._stages.preparation.submit(tracked.record)))
 
     def _end_preparations(self) -> None:
         still_preparing = deque[tuple[TrackedRecord, Future[PreparedEcg | Rejection]]]()
         for tracked, future in self._preparing:
-            if not future.done():
-                still_preparing.append((tracked, future))
-            elif isinstance(prepared := future.result(), Rejection):
-                self._finish(tracked, prepared)
+            if future.done():
+                self._end_preparation(tracked, future)
             else:
-                self._prepare_to_ask(tracked, prepared)
+                still_preparing.append((tracked, future))
         self._preparing = still_preparing
+
+    def _end_preparation(self, tracked: TrackedRecord, future: Future[PreparedEcg | Rejection]) -> None:
+        try:
+            prepared = future.result()
+        except BrokenExecutor:  # not the record's fault, or nobody can tell
+            raise
+        except Exception as error:  # noqa: BLE001 - one record must not stop the worker
+            self._reject(tracked, Rejected(Reason.INTERNAL, type(error).__name__, "assemble"))
+            return
+        if isinstance(prepared, Rejection):
+            self._finish(tracked, lambda: prepared)
+        else:
+            self._prepare_to_ask(tracked, prepared)
 
     def _prepare_to_ask(self, tracked: TrackedRecord, prepared: PreparedEcg) -> None:
         if prepared.question is None:
-            self._finish(tracked, self._stages.conclude(prepared, None))
+            self._finish(tracked, lambda: self._stages.conclude(prepared, None))
             return
         tracked.prepared = prepared
-        # The whole record is known now, and may be more urgent than its first glance was.
-        tracked.priority = max(tracked.priority, prepared.priority, key=HEAD_START_S.__getitem__)
+        tracked.urgency = tracked.urgency.at_least(prepared.priority)
         self._prepared.add(tracked.rank, tracked)
 
     def _ask(self, tracked: TrackedRecord) -> bool:
         """Put a prepared ECG's question to the engine; False if the engine has no room."""
         assert tracked.prepared is not None and tracked.prepared.question is not None
         self._tags += 1
-        if not self._stages.engine.put(self._tags, tracked.prepared.question, tracked.rank):
+        question, waited_for = tracked.prepared.question, tracked.urgency.waited_for
+        if not self._stages.engine.put(self._tags, question, tracked.rank, waited_for=waited_for):
             return False
         self._asked[self._tags] = tracked
         return True
@@ -169,9 +206,21 @@ class Dispatcher:
         while (answered := self._stages.engine.take()) is not None:
             tag, answer = answered
             tracked = self._asked.pop(tag)
-            assert tracked.prepared is not None
-            self._finish(tracked, self._stages.conclude(tracked.prepared, answer))
+            if isinstance(answer, Rejected):
+                self._reject(tracked, answer)
+            else:
+                self._finish(tracked, functools.partial(self._conclude, tracked, answer))
 
-    def _finish(self, tracked: TrackedRecord, result: Finding | Rejection) -> None:
-        tracked.result, tracked.finished_at, tracked.prepared = result, self._clock(), None
+    def _conclude(self, tracked: TrackedRecord, answer: Answer) -> Finding:
+        assert tracked.prepared is not None
+        return self._stages.conclude(tracked.prepared, answer)
+
+    def _finish(self, tracked: TrackedRecord, make: Callable[[], Finding | Rejection]) -> None:
+        self._end(tracked, self._stages.fence.seal(tracked.record, make))
+
+    def _reject(self, tracked: TrackedRecord, why: Rejected) -> None:
+        self._end(tracked, self._stages.fence.reject(tracked.record, why))
+
+    def _end(self, tracked: TrackedRecord, sealed: Sealed) -> None:
+        tracked.sealed, tracked.finished_at, tracked.prepared = sealed, self._clock(), None
         self._finished.append(tracked)

@@ -21,14 +21,17 @@ def decide(
     patient: PatientRef,
     encounter: str | None,
     ecg: EcgSummary,
+    recording_digest: str,
     ordered: Priority,
+    backfill: bool = False,
 ) -> Flag:
     """Raise a flag only for ischemic + grounded + usable + probability at or above the threshold + a trained model.
 
-    A demo model's flag says what it is; an untrained one never raises any.
+    A demo model's flag says what it is; an untrained one never raises any, nor does what was put in as a backfill.
     """
     raised = (
-        assessment.verdict == "ischemic"
+        not backfill
+        and assessment.verdict == "ischemic"
         and reasoning is not None
         and reasoning.grounded
         and quality.usable
@@ -43,7 +46,7 @@ def decide(
         raised=raised,
         priority=priority,
         summary=_summary(assessment, inverted, model),
-        dedupe_key=_dedupe_key(patient, encounter, ecg),
+        dedupe_key=_dedupe_key(patient, encounter, ecg, recording_digest),
         expires_at=ecg.acquired_at + ALERT_LIFETIME if raised else None,
         supersedes=None,
     )
@@ -68,7 +71,11 @@ def _summary(assessment: Assessment, inverted: tuple[str, ...], model: ModelRef)
     return text + ". Preliminary, over-read required."
 
 
-def _dedupe_key(patient: PatientRef, encounter: str | None, ecg: EcgSummary) -> str:
-    """The same for every finding on one recording, whatever message brought it and whichever model read it."""
-    parts = (patient.assigner or "", patient.id, encounter or "", ecg.acquired_at.isoformat())
+def _dedupe_key(patient: PatientRef, encounter: str | None, ecg: EcgSummary, recording_digest: str) -> str:
+    """The same for every finding on one recording, however often it is sent and whichever model reads it.
+
+    Carts give the time to the minute, and record twice in one: the samples tell such recordings apart. The price is
+    that one recording in two formats, rounded differently, has two keys: a repeated alert is better than a lost one.
+    """
+    parts = (patient.assigner or "", patient.id, encounter or "", ecg.acquired_at.isoformat(), recording_digest)
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]

@@ -35,7 +35,7 @@ def formatted_field(text: str) -> Field:
 
 def time_field(moment: datetime) -> Field:
     """TS to the second, with the zone it came with."""
-    return Field(f"{moment:%Y%m%d%H%M%S%z}"[:19])
+    return Field(f"{moment.year:04d}{moment:%m%d%H%M%S%z}"[:19])  # %Y does not pad
 
 
 def number_field(value: float, digits: int) -> Field:

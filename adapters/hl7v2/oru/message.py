@@ -3,6 +3,7 @@
 Fields are listed in `docs/ehr.md`. The same finding gives the same bytes.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -39,15 +40,23 @@ class Route:
     processing_id: Literal["P", "T", "D"] = "P"
 
 
-def control_id(finding_id: str) -> str:
-    """MSH-10: the first 20 characters of the finding's id, so the same for every transmission of one finding."""
-    return finding_id[:CONTROL_ID_CHARACTERS]
+Event = Literal["alert", "review"]
+"""What a message is about one finding: another event of the same finding is no repetition."""
 
 
-def build_oru(finding: Finding, route: Route) -> bytes:
-    """The message, in UTF-8, each segment ended by a carriage return."""
+def control_id(finding_id: str, event: Event = "alert", revision: int = 1) -> str:
+    """MSH-10: of the finding, the kind of event and its revision; so the same for every transmission of one event."""
+    return hashlib.sha256(f"{finding_id}/{event}/{revision}".encode()).hexdigest()[:CONTROL_ID_CHARACTERS]
+
+
+def build_oru(finding: Finding, route: Route, late_h: int | None = None) -> bytes:
+    """The message, in UTF-8, each segment ended by a carriage return.
+
+    With `late_h`, whole hours since the recording, it is no alert any more but a review that says how late it is.
+    """
+    finding = finding if late_h is None else _as_review(finding, late_h)
     segments = [
-        _header(finding, route),
+        _header(finding, route, "alert" if late_h is None else "review"),
         _software(finding),
         _patient(finding.patient),
         *_visit(finding.encounter),
@@ -60,7 +69,16 @@ def build_oru(finding: Finding, route: Route) -> bytes:
     return "".join(f"{segment}\r" for segment in segments).encode()
 
 
-def _header(finding: Finding, route: Route) -> str:
+def _as_review(finding: Finding, late_h: int) -> Finding:
+    """The finding with the words of a review, and nothing that would raise an alarm."""
+    summary = f"For review, {late_h} h after the recording, no alert any more: {finding.flag.summary}"
+    flag = finding.flag.model_copy(
+        update={"raised": False, "priority": "routine", "summary": summary, "expires_at": None}
+    )
+    return finding.model_copy(update={"flag": flag})
+
+
+def _header(finding: Finding, route: Route, event: Event) -> str:
     # A model that is not for clinical use must not reach a production system as a production message.
     processing_id = route.processing_id if finding.provenance.model.training == "trained" else "T"
     fields = {
@@ -70,7 +88,7 @@ def _header(finding: Finding, route: Route) -> str:
         6: text_field(route.receiving_facility),
         7: time_field(_reported_at(finding)),
         9: component_field("ORU", "R01", "ORU_R01"),
-        10: text_field(control_id(finding.finding_id)),
+        10: text_field(control_id(finding.finding_id, event)),
         11: text_field(processing_id),
         12: text_field("2.5.1"),
         18: text_field("UNICODE UTF-8"),

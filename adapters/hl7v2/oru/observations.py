@@ -75,7 +75,9 @@ def _verdict(finding: Finding) -> Observation:
     verdict, probability = finding.assessment.verdict, finding.assessment.probability
     shown = ". ".join(filter(None, (_VERDICTS[verdict], model_warning(finding.provenance.model))))
     # Nothing for the rest: the absence of an ischemic T-wave inversion is no normal ECG.
-    abnormal = ("AA" if finding.flag.priority == "stat" else "A") if verdict == "ischemic" else ""
+    abnormal = (
+        ("AA" if finding.flag.priority == "stat" else "A") if verdict == "ischemic" and finding.flag.raised else ""
+    )
     return Observation(
         "CWE",
         component_field("TWI-VERDICT", "T-wave inversion, automated reading", LOCAL, "8601-7", "EKG impression", LOINC),

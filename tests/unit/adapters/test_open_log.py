@@ -39,6 +39,7 @@ def test_a_path_opens_an_embedded_log(tmp_path: Path) -> None:
         ("kafka://host:9092?ssl=true", "it holds a ?"),
         ("kafka://user:hunter2@host:9092", "which belong in ECG_KAFKA_USERNAME"),
         ("kafka://[::1", "an address is no host"),
+        ("kafka://hunter2%40host:9092", "an address is no host"),
     ],
 )
 def test_other_urls_are_refused_without_repeating_them(url: str, flaw: str) -> None:

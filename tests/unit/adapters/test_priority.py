@@ -13,9 +13,9 @@ from pydicom.uid import UID
 from adapters import inbound
 from adapters.dicom.decode import PRIORITIES
 from adapters.hl7v2.priority import PEEKED_BYTES
-from adapters.inbound import PRIORITY_HEADER, decode, peek_priority
+from adapters.inbound import PRIORITY_HEADER, decode, glance, peek_priority
 from adapters.log import Headers
-from schemas.ecg import Ecg, Order, Priority
+from schemas.ecg import Ecg, Glimpse, Order, Priority
 from simulator.writers.dicom import write_dicom
 from simulator.writers.hl7v2 import Charset, Variant, write_hl7v2
 from tests.support.dicom_objects import changed, data_set_of, small_ecg
@@ -216,3 +216,32 @@ def test_a_fault_of_the_peek_itself_is_no_fault_of_the_worker(monkeypatch: pytes
 
     monkeypatch.setattr(inbound, "peek_dicom", broken)
     assert peek_priority(dicom("stat"), ()) == "routine"
+
+
+@pytest.mark.parametrize(
+    ("visit", "units"),
+    [
+        ("PV1|1|I|ICU^1^1", ("ICU",)),
+        ("PV1|1|E|A&E TRIAGE^^^HOSP", ("A", "ED")),
+        ("PV1|1|e|", ("ED",)),
+        ("PV1|1|O", ()),
+        ("PV1", ()),
+        ("NTE|1||CCU", ()),
+    ],
+)
+def test_an_hl7_message_names_the_unit_and_whether_it_is_an_emergency(visit: str, units: tuple[str, ...]) -> None:
+    assert glance(message(before=[visit]).encode(), ()).units == units
+
+
+def test_a_dicom_object_names_station_department_and_place() -> None:
+    def name_units(ds: Dataset) -> None:
+        ds.StationName, ds.InstitutionalDepartmentName, ds.CurrentPatientLocation = "CART 7", "ED", "CCU 2"
+
+    assert glance(changed(name_units), ()) == Glimpse("routine", ("CART 7", "ED", "CCU 2"))
+    assert glance(dicom("stat"), ()) == Glimpse("stat", ())
+
+
+@pytest.mark.parametrize("payload", [b"", b"junk", b"MSH|", b"MSH|^~\\&|\rPV1|||\xff\xfe^", bytes(132) + b"DICM"])
+def test_a_glance_never_fails(payload: bytes) -> None:
+    assert glance(payload, ()).priority == "routine"
+    assert glance(payload, ((PRIORITY_HEADER, b"stat"),)).priority == "stat"

@@ -21,13 +21,12 @@ from schemas.errors import WorkerError
 from schemas.rejection import Rejected
 from worker.delivery.redelivery import ReceiverAway
 from worker.model.errors import BundleError, EngineError
-from worker.stream.breaker import TooManyRejections
 from worker.stream.stall import Stalled
 
 CANARY = "DOE^JANE 642341"
 SENTENCE = "the log is away; start it again"
 FOR_PEOPLE = (LogError, LogUnavailable, PublishFailed, Fenced, ReceiverError, BundleError, EngineError,
-              ReceiverAway, TooManyRejections, Stalled)  # fmt: skip
+              ReceiverAway, Stalled)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -133,11 +132,11 @@ def test_training_s_errors_are_for_people() -> None:
 
 
 def test_a_service_logs_the_sentence_before_it_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ended(failure.service(raising(TooManyRejections(SENTENCE)))) == 1
+    assert ended(failure.service(raising(Stalled(SENTENCE)))) == 1
     logged, said = capsys.readouterr().err.splitlines()
     assert said == f"ecg-worker: {SENTENCE}"
     line = json.loads(logged)
-    assert (line["message"], line["error_type"], line["level"]) == (SENTENCE, "TooManyRejections", "error")
+    assert (line["message"], line["error_type"], line["level"]) == (SENTENCE, "Stalled", "error")
 
 
 def test_a_defect_is_named_without_its_text(capsys: pytest.CaptureFixture[str], termination_log: Path) -> None:

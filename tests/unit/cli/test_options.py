@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 import typer
 
-from cli.options import parse_bound
-from worker.history.interval import Bound
+from cli.options import parse_bound, parse_interval
+from worker.history.interval import OPEN, Bound
 
 
 @pytest.fixture(autouse=True)
@@ -38,3 +38,18 @@ def test_an_offset_or_a_time(typed: str, bound: Bound) -> None:
 def test_anything_else_is_wrong_use(typed: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_bound(typed)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("5", "4"), ("2026-03-04T00:00:00Z", "2026-03-03"), ("2026-03-03", "2026-03-03T00:00:00+02:00")]
+)
+def test_an_interval_that_ends_before_it_begins_is_wrong_use(start: str, end: str) -> None:
+    with pytest.raises(typer.BadParameter, match="ends before it begins"):
+        parse_interval(start, end)
+
+
+def test_an_end_that_is_not_stated_is_open() -> None:
+    assert parse_interval(None, "4") == (OPEN, Bound(offset=4))
+    assert parse_interval("4", None) == (Bound(offset=4), OPEN)
+    assert parse_interval("4", "4") == (Bound(offset=4), Bound(offset=4))
+    assert parse_interval("2026-03-03", "1") == (Bound(timestamp_ms=1_772_496_000_000), Bound(offset=1))

@@ -82,13 +82,16 @@ def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypa
     setting = SETTINGS[name]
     special = {
         "log": "sqlite:///log.db",
+        "deliver_to": "mllp://receiver:2575",
         "model_digest": "0" * 64,
         "site_zone": "Europe/Berlin",
         "site_charset": "latin-1",
+        "review_lifetime_h": "24.0",
     }
     choices = purpose(setting).partition("; one of ")[2].split(", ")
     usual = default(setting)
-    value = special.get(name) or (choices[-1] if choices[0] else "1" if isinstance(usual, int | float) else "17")
+    number = "true" if isinstance(usual, bool) else "1" if isinstance(usual, int | float) else "17"
+    value = special.get(name) or (choices[-1] if choices[0] else number)
     monkeypatch.setenv(setting.variable, value)
     shown = Settings.load(strict=True).shown()
     assert in_words(shown.pop(name)) in (value, f"{value}.0", "iso8859-1")
@@ -235,15 +238,25 @@ def test_the_echo_engine_takes_no_model(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("name", "url", "shown"),
     [
-        ("kafka://broker:9092", "kafka://broker:9092"),
-        ("kafka://me:p/w@x@broker:9092", "kafka://***@broker:9092"),
-        ("sqlite:///data/a@b.db", "sqlite:///data/a@b.db"),
+        ("log", "kafka://broker:9092", "kafka://broker:9092"),
+        ("log", " KAFKA://broker:9092", "kafka://broker:9092"),
+        ("log", "sqlite:///data/a@b.db", "sqlite:///data/a@b.db"),
+        ("log", "SQLite:///Data/a.db", "sqlite:///Data/a.db"),
+        ("deliver_to", "mllp://[::1]:2575", "mllp://[::1]:2575"),
+        ("deliver_to", "MLLPS://Receiver:2575", "mllps://Receiver:2575"),
     ],
 )
-def test_a_password_in_a_url_is_not_shown(url: str, shown: str) -> None:
-    assert Settings.load(deliver_to=url).shown()["deliver_to"] == shown
+def test_a_url_is_shown_as_it_is_used(name: str, url: str, shown: str) -> None:
+    flags: dict[str, Any] = {name: url}
+    assert Settings.load(**flags).shown()[name] == shown
+
+
+def test_a_receiver_that_is_none_is_named_by_whoever_named_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert problems(deliver_to="receiver:2575")[0].startswith("--to: it begins with neither mllp:// nor mllps://")
+    monkeypatch.setenv("ECG_DELIVER_TO", "mllp://receiver")
+    assert problems()[0].startswith("ECG_DELIVER_TO: its port is missing")
 
 
 def test_a_log_with_a_password_in_it_is_refused_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from simulator.edits import invert_t_waves, real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
 from tests.support.results import answer
 from worker import pipeline
+from worker.backfill_header import BACKFILL, BACKFILL_HEADER
 from worker.engine.question import Answer
 from worker.picture.layout import make_layout
 from worker.pipeline import OutOfTime, conclude, prepare
@@ -136,6 +138,31 @@ def test_a_first_record_is_spoken_of_as_before_there_were_redrives() -> None:
         assert result == read_record(replace(record, headers=()))
         assert b"redrive" not in result.to_json()
         assert CANARY not in result.to_json().decode()
+
+
+def test_a_backfill_is_a_finding_that_says_so_and_never_an_alert(inverted: bytes) -> None:
+    answer = say("T wave inversion in V2, V3 and V4, symmetric.")
+    record = Record("files", 0, 0, 1000, None, inverted)
+    live = read_record(record, answer)
+    filed = read_record(replace(record, headers=((BACKFILL_HEADER, BACKFILL),)), answer)
+    assert isinstance(live, Finding)
+    assert isinstance(filed, Finding)
+    assert (live.flag.raised, filed.flag.raised) == (True, False)
+    assert (live.source.backfill, filed.source.backfill) == (False, True)
+    assert b"backfill" not in live.to_json()
+    assert Finding.model_validate_json(filed.to_json()) == filed
+    assert filed.assessment == live.assessment
+
+
+def test_two_recordings_of_one_minute_are_two_alerts_and_one_sent_twice_is_one() -> None:
+    ecg = resample(invert_t_waves(real_ecg(), ("V2", "V3", "V4"), depth_mv=0.4), 500)
+    moved = replace(ecg, samples_uv=np.roll(ecg.samples_uv, 7, axis=1))
+    keys = []
+    for sent in (ecg, replace(ecg, message_id="another"), moved):
+        finding = read(write_hl7v2(sent, variant="na"))
+        assert isinstance(finding, Finding)
+        keys.append(finding.flag.dedupe_key)
+    assert keys[0] == keys[1] != keys[2]
 
 
 def judge(payload: bytes) -> None:

@@ -11,9 +11,17 @@ from hypothesis import strategies as st
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from adapters.dicom.data_set import MAX_ELEMENTS, MAX_INFLATED_BYTES, read_data_set
-from adapters.dicom.decode import decode_dicom, looks_like_dicom
-from adapters.dicom.waveform import MAX_CHANNELS, MAX_SAMPLES
+from adapters.dicom.data_set import (
+    MAX_CHARACTER_SET_BYTES,
+    MAX_ELEMENTS,
+    MAX_ESCAPES,
+    MAX_INFLATED_BYTES,
+    MAX_PROSE_BYTES,
+    MAX_TEXT_BYTES,
+    read_data_set,
+)
+from adapters.dicom.decode import MAX_REASONS, decode_dicom, looks_like_dicom
+from adapters.dicom.waveform import MAX_CHANNELS, MAX_DEFINITIONS, MAX_GROUPS, MAX_SAMPLES, MAX_SOURCES
 from adapters.log import MAX_VALUE_BYTES
 from schemas.rejection import Reason, Rejected
 from simulator.writers.dicom import write_dicom
@@ -32,6 +40,7 @@ from tests.support.dicom_objects import (
     small_object,
     with_syntax,
 )
+from tests.support.hostile_objects import channel, data_set, group, part_10, sequence
 
 EXPLICIT = b"1.2.840.10008.1.2.1\0"
 WAVEFORM_SEQUENCE = b"\x00\x54\x00\x01SQ\0\0"
@@ -130,6 +139,47 @@ def test_more_elements_than_any_ecg_has_are_refused() -> None:
     sequence = empty_items * (MAX_ELEMENTS + 1)
     data_set = WAVEFORM_SEQUENCE + len(sequence).to_bytes(4, "little") + sequence
     assert reason_of(with_syntax(EXPLICIT, data_set)) == Reason.DICOM_TOO_LARGE
+
+
+SAMPLES = np.zeros((2000, 12), "<i2")
+JAPANESE = {"SpecificCharacterSet": b"\\ISO 2022 IR 87"}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "limit"),
+    [("PatientID", MAX_TEXT_BYTES), ("Manufacturer", MAX_TEXT_BYTES), ("AdditionalPatientHistory", MAX_PROSE_BYTES)],
+)
+def test_a_text_longer_than_any_is_refused_before_it_is_decoded(keyword: str, limit: int) -> None:
+    read = {keyword: b"1".ljust(limit)}
+    assert decode_dicom(part_10(data_set(changed=read)), SITE).patient.id == "1"
+    assert reason_of(part_10(data_set(changed={keyword: read[keyword] + b" "}))) == Reason.ECG_FIELD_TOO_LONG
+
+
+def test_a_text_that_changes_its_character_set_all_the_time_is_not_read() -> None:
+    once = "\u3042".encode("iso2022_jp")
+    for count, device in ((MAX_ESCAPES // 2, "\u3042" * (MAX_ESCAPES // 2)), (MAX_ESCAPES // 2 + 1, "\ufffd")):
+        ecg = decode_dicom(part_10(data_set(changed=JAPANESE | {"Manufacturer": once * count})), SITE)
+        assert ecg.device == device
+
+
+def test_a_list_of_character_sets_longer_than_any_is_refused() -> None:
+    terms = b"\\ISO 2022 IR 87"
+    assert reason_of(part_10(data_set(changed={"SpecificCharacterSet": terms * 64}))) == Reason.DICOM_MALFORMED
+    most = terms * (MAX_CHARACTER_SET_BYTES // len(terms))
+    assert decode_dicom(part_10(data_set(changed={"SpecificCharacterSet": most})), SITE).notes == ()
+
+
+def test_more_groups_channels_sources_or_reasons_than_any_ecg_has_are_refused() -> None:
+    usual = group(SAMPLES)
+    few = group(SAMPLES[:1, :1], [])
+    assert decode_dicom(part_10(data_set([usual, *[few] * (MAX_GROUPS - 1)])), SITE).sampling_hz == 250
+    assert reason_of(part_10(data_set([usual, *[few] * MAX_GROUPS]))) == Reason.DICOM_TOO_LARGE
+    wide = group(SAMPLES[:1, :1], [channel("other")] * (MAX_DEFINITIONS - 11))
+    assert reason_of(part_10(data_set([usual, wide]))) == Reason.DICOM_TOO_LARGE
+    sources = group(SAMPLES, [channel("I", MAX_SOURCES + 1)])
+    assert reason_of(part_10(data_set([sources]))) == Reason.DICOM_TOO_LARGE
+    reasons = sequence("ReasonForRequestedProcedureCodeSequence", [b""] * (MAX_REASONS + 1))
+    assert reason_of(part_10(data_set(more=reasons))) == Reason.DICOM_TOO_LARGE
 
 
 @pytest.mark.parametrize("length", [0xFFFFFFFE, 0xFFFFFFFF, 10, 10**9])

@@ -7,6 +7,7 @@ from adapters.hl7v2.fields import (
     MAX_FIELD_CHARACTERS,
     MAX_PARTS,
     MAX_SIGNAL_SEGMENTS,
+    MAX_TIME_CHARACTERS,
     VERSION_ASSUMED,
     Segment,
     parse_structure,
@@ -128,6 +129,16 @@ def test_a_parser_that_fails_gives_nothing_away(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("flood", ["^", "~", "&", "1"])
 def test_a_field_longer_than_any_is_rejected_before_parsing(flood: str) -> None:
     assert refused(message(pid=PID.replace("123", "123" + flood * MAX_FIELD_CHARACTERS))) is Reason.HL7_TOO_COMPLEX
+
+
+def test_a_time_longer_than_any_is_rejected_before_parsing() -> None:
+    """hl7apy needs the square of its digits."""
+    blanks = " " * (MAX_TIME_CHARACTERS - 14)
+    assert decoded(message(obr=OBR + blanks)).acquired_at.minute == 55
+    for line in (message(obr=OBR + blanks + " "), message(pid=PID.replace("19580401", "9" * 65))):
+        assert refused(line) is Reason.HL7_TOO_COMPLEX
+    late = arrays({"V1": array("V1", f14="9" * (MAX_TIME_CHARACTERS + 1))})
+    assert refused(message(obx=[RATE, *late])) is Reason.HL7_TOO_COMPLEX
 
 
 @pytest.mark.parametrize("flood", ["^", "~", "&"])

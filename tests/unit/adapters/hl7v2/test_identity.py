@@ -3,8 +3,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from adapters.hl7v2.identity import AGE_UNUSABLE, MAX_CLINICAL_CHARACTERS
+from adapters.hl7v2.identity import AGE_UNUSABLE
 from adapters.recording.site import ZONE_ASSUMED, SiteDefaults
+from adapters.recording.texts import MAX_CLINICAL_CHARACTERS
 from schemas.ecg import Patient
 from schemas.rejection import Reason
 from tests.support.hl7_messages import MSH, OBR, PID, RATE, array, arrays, decoded, message, refused

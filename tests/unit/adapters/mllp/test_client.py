@@ -313,6 +313,7 @@ def test_a_finding_that_makes_no_message_is_told_apart_and_nothing_is_sent(monke
         ("http://host:1", "neither mllp:// nor mllps://"),
         ("mllp://h:1/x", "more than a host and a port"),
         ("mllp://u:hunter2@h:1", "more than a host and a port"),
+        ("mllp://hunter2%40h:1", "its host could be no name"),
     ],
 )
 def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) -> None:
@@ -320,6 +321,14 @@ def test_an_address_that_is_none_is_refused_with_the_forms(url: str, flaw: str) 
         receiver_at(url)
     assert flaw in str(refused.value)
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["ehr", "10.0.0.7", "[2001:db8::1]"])
+def test_patients_identifiers_go_to_another_machine_over_tls_only(host: str) -> None:
+    with pytest.raises(ReceiverError, match="write mllps:// for TLS, or set ECG_DELIVER_ALLOW_PLAINTEXT=1"):
+        open_receiver(f"mllp://{host}:2575", Route(), Waits())
+    open_receiver(f"mllps://{host}:2575", Route(), Waits()).close()
+    open_receiver(f"mllp://{host}:2575", Route(), Waits(), allow_plaintext=True).close()
 
 
 def test_tls_files_are_not_ignored(certificate: TlsFiles, tmp_path: Path) -> None:

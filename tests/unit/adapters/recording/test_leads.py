@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.recording.leads import lead_from_code, lead_from_name, lead_from_number
+from adapters.recording.leads import MAX_NAME_CHARACTERS, lead_from_code, lead_from_name, lead_from_number
 from schemas.ecg import LEADS
 
 # IEEE 11073-10102, as DICOM's CID 3001 and the HL7 and FHIR tables give it.
@@ -64,3 +64,11 @@ def test_other_names_name_no_standard_lead(name: str) -> None:
 def test_any_text_names_a_standard_lead_or_none(text: str) -> None:
     assert lead_from_name(text) in (*LEADS, None)
     assert lead_from_code(text) in (*LEADS, None)
+
+
+def test_a_name_longer_than_any_is_no_leads() -> None:
+    """Taking decorations off needs the square of the length: minutes for a megabyte of blanks."""
+    blanks = " " * (MAX_NAME_CHARACTERS - len("I(Einthoven)"))
+    assert lead_from_name(f"I{blanks}(Einthoven)") == "I"
+    assert lead_from_name(f"I{blanks} (Einthoven)") is None
+    assert lead_from_name("I" + " " * 1_000_000 + "I") is None

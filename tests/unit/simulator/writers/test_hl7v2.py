@@ -144,7 +144,7 @@ def test_the_object_inside_is_the_one_given() -> None:
 
 
 words = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=20
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")), min_size=1, max_size=20
 ).filter(lambda text: text != '""')
 texts = st.builds("\n".join, st.lists(words, min_size=1, max_size=3))
 

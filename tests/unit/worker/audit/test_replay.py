@@ -9,8 +9,10 @@ import pytest
 from adapters.log import Message, PublishFailed, Record, TopicPartition
 from adapters.sqlite.log import SqliteLog
 from tests.support import results
-from worker.audit.replay import IntervalMember
+from worker.audit.replay import REFUSED_IN_A_ROW, IntervalMember
 from worker.history.interval import Bound, Interval
+from worker.history.scan import Scan
+from worker.stream.session import PUBLISH_ATTEMPTS
 from worker.stream.stop import Stop
 
 TP = TopicPartition("ecg.inbound", 0)
@@ -35,32 +37,35 @@ def log(tmp_path: Path) -> Iterator[SqliteLog]:
 
 
 class FlakyPublisher:
-    def __init__(self, failures: int) -> None:
+    def __init__(self, failures: int, refuses: bytes = b"") -> None:
         self.failures = failures
+        self.refuses = refuses
         self.published: list[Message] = []
 
     def publish(self, messages: Sequence[Message]) -> None:
         if self.failures:
             self.failures -= 1
             raise PublishFailed("lost")
+        if self.refuses in [message.value for message in messages]:
+            raise PublishFailed("too large for the topic")
         self.published += messages
 
     def close(self) -> None: ...
 
 
 def test_bounds_are_offsets_or_times_and_fixed_at_the_start(log: SqliteLog) -> None:
-    by_offset = Interval.resolve(log, "ecg.inbound", Bound(offset=1), Bound(offset=100))
+    by_offset = Interval.resolve(log, ["ecg.inbound"], Bound(offset=1), Bound(offset=100))
     assert by_offset.ranges == {TP: range(1, 6)}
     times = [record.timestamp_ms for record in log.read({TP: range(6)})]
-    by_time = Interval.resolve(log, "ecg.inbound", Bound(timestamp_ms=times[2]), Bound(timestamp_ms=times[4]))
-    assert by_time.ranges == {TP: range(2, 4)}
+    by_time = Interval.resolve(log, ["ecg.inbound"], Bound(timestamp_ms=times[2]), Bound(timestamp_ms=times[4]))
+    assert [record.offset for record in Scan(log, by_time)] == [2, 3]
     log.append([Message("ecg.inbound", None, b"late")])
     assert by_offset.ranges == {TP: range(1, 6)}
 
 
 def test_what_the_log_no_longer_holds_is_named(log: SqliteLog, tmp_path: Path) -> None:
     delete(tmp_path, "offset < 2")
-    interval = Interval.resolve(log, "ecg.inbound", Bound(offset=0), Bound(offset=6))
+    interval = Interval.resolve(log, ["ecg.inbound"], Bound(offset=0), Bound(offset=6))
     assert (interval.ranges, interval.expired) == ({TP: range(2, 6)}, {TP: range(2)})
 
 
@@ -73,7 +78,7 @@ def delete(folder: Path, where: str) -> None:
 
 
 def replay(log: SqliteLog, publisher: FlakyPublisher) -> tuple[IntervalMember, list[int]]:
-    interval = Interval.resolve(log, "ecg.inbound", Bound(offset=0), Bound(offset=6))
+    interval = Interval.resolve(log, ["ecg.inbound"], Bound(offset=0), Bound(offset=6))
     ended = Stop(float("inf"), drain_queue=True)
     member = IntervalMember(log, interval, publisher, ended)
     assert member.poll(0, 1).assigned == {TP: None}
@@ -91,7 +96,7 @@ def test_every_record_of_the_interval_is_read_once_and_holes_are_named(log: Sqli
 
 
 def test_a_paused_replay_reads_nothing(log: SqliteLog) -> None:
-    interval = Interval.resolve(log, "ecg.inbound", Bound(offset=0), Bound(offset=6))
+    interval = Interval.resolve(log, ["ecg.inbound"], Bound(offset=0), Bound(offset=6))
     member = IntervalMember(log, interval, FlakyPublisher(0), Stop(float("inf"), drain_queue=True))
     member.poll(0, 1)
     member.pause(frozenset({TP}))
@@ -100,15 +105,54 @@ def test_a_paused_replay_reads_nothing(log: SqliteLog) -> None:
     assert len(member.poll(0, 1).records) == 1
 
 
+def result(offset: int) -> Message:
+    record = Record(TP.topic, TP.partition, offset, 0, None, b"x")
+    return Message("ecg.audit", None, results.finding(record).to_json())
+
+
+def member_of(log: SqliteLog, publisher: FlakyPublisher) -> IntervalMember:
+    return IntervalMember(log, Interval({TP: range(6)}, {}), publisher, Stop(float("inf"), drain_queue=True))
+
+
 def test_results_are_published_again_until_they_are_committed(log: SqliteLog) -> None:
-    value = results.finding(Record(TP.topic, TP.partition, 4, 0, None, b"x")).to_json()
-    for failures, survives in ((2, True), (9, False)):
-        publisher = FlakyPublisher(failures)
-        member = IntervalMember(log, Interval({TP: range(6)}, {}), publisher, Stop(float("inf"), drain_queue=True))
-        if survives:
-            member.publish([Message("ecg.audit", None, value)], {})
-            assert list(member.replayed.results) == [(TP, 4)]
-        else:
-            with pytest.raises(PublishFailed):
-                member.publish([Message("ecg.audit", None, value)], {})
-        assert len(publisher.published) == survives
+    publisher = FlakyPublisher(2)
+    member = member_of(log, publisher)
+    member.publish([result(4)], {})
+    assert list(member.replayed.results) == [(TP, 4)]
+    assert publisher.published == [result(4)]
+    assert member.replayed.unpublished == []
+
+
+def test_a_result_that_the_log_does_not_take_is_left_out_named_and_compared(log: SqliteLog) -> None:
+    publisher = FlakyPublisher(0, refuses=result(1).value)
+    member = member_of(log, publisher)
+    member.publish([result(0), result(1), result(2)], {})
+    member.publish([result(1)], {})
+    member.publish([result(3)], {})
+    assert [message.value for message in publisher.published] == [result(offset).value for offset in (0, 2, 3)]
+    assert sorted(member.replayed.results) == [(TP, offset) for offset in range(4)]
+    assert member.replayed.unpublished == [(TP, 1), (TP, 1)]
+
+
+def test_a_log_that_takes_nothing_ends_the_replay(log: SqliteLog) -> None:
+    publisher = FlakyPublisher(10**6)
+    with pytest.raises(PublishFailed):
+        member_of(log, publisher).publish([result(offset) for offset in range(500)], {})
+    assert 10**6 - publisher.failures == PUBLISH_ATTEMPTS + REFUSED_IN_A_ROW
+
+
+def test_a_result_of_ours_that_cannot_be_read_back_is_counted_and_ends_nothing(log: SqliteLog) -> None:
+    member = member_of(log, FlakyPublisher(0))
+    member.publish([Message("ecg.audit", None, b"{}"), result(2)], {})
+    assert (member.replayed.unreadable, list(member.replayed.results)) == (1, [(TP, 2)])
+
+
+def test_records_outside_are_passed_over_without_holding_up_the_loop(log: SqliteLog) -> None:
+    interval = Interval.resolve(log, ["ecg.inbound"], Bound(timestamp_ms=0), Bound(timestamp_ms=1_002_500))
+    ended = Stop(float("inf"), drain_queue=True)
+    member = IntervalMember(log, interval, FlakyPublisher(0), ended)
+    member.poll(0, 1)
+    polls = [member.poll(0, 1).records for _ in range(7)]
+    assert [[record.offset for record in records] for records in polls] == [[0], [1], [], [], [], [], []]
+    assert ended.is_set()
+    assert (member.replayed.read, member.replayed.passed) == (2, 6)

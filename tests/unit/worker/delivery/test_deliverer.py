@@ -30,6 +30,7 @@ TP = TopicPartition(FINDINGS, 0)
 REJECTED = Refused("AR", "202")
 ERROR = Refused("AE")
 # Pauses that a test does not feel.
+WHEN_RECORDED = flagged().ecg.acquired_at.timestamp
 RETRY = RetryPolicy(max_sends=3, backoff_s=0.001, longest_pause_s=0.001)
 
 
@@ -40,7 +41,8 @@ class Receiver:
         self._before = before
         self.ids: list[str] = []
 
-    def deliver(self, finding: Finding) -> None:
+    def deliver(self, finding: Finding, late_h: int | None) -> None:
+        assert late_h is None
         self._before(finding)
         self.ids.append(finding.finding_id)
 
@@ -104,7 +106,8 @@ def joined(log: Log, name: str = "deliver-0") -> Iterator[Watched]:
 
 
 def deliverer(member: Member, receiver: Receiver) -> Deliverer:
-    return Deliverer(Session(member, StallDetector(300)), receiver, GROUP, REJECTIONS, RETRY)
+    session = Session(member, StallDetector(300))
+    return Deliverer(session, receiver, GROUP, REJECTIONS, RETRY, wall_clock=WHEN_RECORDED)
 
 
 def deliver(log: Log, receiver: Receiver, prepare: Callable[[Watched], None] = lambda _: None) -> None:
@@ -407,7 +410,7 @@ def test_stopping_leaves_a_delivery_that_takes_too_long_uncommitted(log: Log) ->
 
     with joined(log) as member:
         session = Session(member, StallDetector(300))
-        Deliverer(session, Receiver(stall), GROUP, REJECTIONS).run(stop)
+        Deliverer(session, Receiver(stall), GROUP, REJECTIONS, wall_clock=WHEN_RECORDED).run(stop)
     released.set()
     assert session.progress.draining
     assert position(log) is None

@@ -39,10 +39,12 @@ class Receiver:
     def __init__(self, **says: Exception) -> None:
         self._says = {int(name.removeprefix("to_")): failure for name, failure in says.items()}
         self.asked: list[int] = []
+        self.late_h: int | None = None
 
-    def deliver(self, finding: Finding) -> None:
+    def deliver(self, finding: Finding, late_h: int | None) -> None:
         number = int(finding.finding_id[:4])
         self.asked.append(number)
+        self.late_h = late_h
         if failure := self._says.get(number):
             raise failure
 
@@ -83,18 +85,22 @@ def redrive(
     *reasons: DeliveryReason,
     start: int = 0,
     give_up: bool = False,
+    hours: float = 1.0,
 ) -> list[RedeliveryOutcome]:
-    """Without a receiver it is a dry run."""
-    ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=10**9)).ranges
-    plan = RedeliveryPlan(GROUP, FINDINGS, ranges, frozenset(reasons), give_up)
+    """So many hours after the recording. Without a receiver it is a dry run."""
+    now_s = flagged().ecg.acquired_at.timestamp() + hours * 3600
+    interval = Interval.resolve(log, [REJECTIONS], Bound(offset=start), Bound(offset=10**9))
+    plan = RedeliveryPlan(GROUP, FINDINGS, interval, frozenset(reasons), give_up)
     outcomes: list[RedeliveryOutcome] = []
     if receiver is None and not give_up:
         position = ReadOnlyPosition(log, f"{GROUP}-redrive", log.partitions(REJECTIONS))
-        Redelivery(log, position, plan, None, outcomes.append, RETRY).run()
+        Redelivery(log, position, plan, None, outcomes.append, RETRY, wall_clock=lambda: now_s).run()
         return outcomes
     with closing(log.join(f"{GROUP}-redrive", [REJECTIONS], "m")) as member:
         position_of = Unlucky(member, log.partitions(REJECTIONS))
-        Redelivery(log, position_of, plan, receiver, outcomes.append, RETRY, sleep=lambda _: None).run()
+        Redelivery(
+            log, position_of, plan, receiver, outcomes.append, RETRY, wall_clock=lambda: now_s, sleep=lambda _: None
+        ).run()
     return outcomes
 
 
@@ -125,6 +131,20 @@ def test_what_is_given_up_is_not_sent_now_or_later(log: Log) -> None:
     receiver = Receiver()
     assert told(redrive(log, receiver)) == [(0, "delivered")]
     assert receiver.asked == [1]
+
+
+def test_what_is_late_goes_as_a_review_and_what_is_too_late_does_not_go(log: Log) -> None:
+    rejected(log, flagged(1), flagged(2))
+    receiver = Receiver(to_2=Refused("AR"))
+    redrive(log, receiver, hours=1)
+    assert (receiver.asked, receiver.late_h) == ([1, 2], None)
+    assert (
+        told(redrive(log, receiver, hours=1000)) == told(redrive(log, None, hours=1000)) == [(1, "redeliver.expired")]
+    )
+    assert receiver.asked == [1, 2]
+    later = Receiver()
+    assert told(redrive(log, later, hours=30.5)) == [(1, "delivered")]
+    assert (later.asked, later.late_h) == ([2], 30)
 
 
 def test_rejections_of_another_receiver_are_not_ours(log: Log) -> None:

@@ -40,22 +40,30 @@ Answer = Callable[[int], Exception | None]
 class Desk:
     """A deliverer on a scripted log, clock and receiver; `asked` are the numbers of what was sent, in order."""
 
-    def __init__(self, answer: Answer, retry: RetryPolicy = RETRY, *partitions: TopicPartition) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        retry: RetryPolicy = RETRY,
+        *partitions: TopicPartition,
+        wall_clock: Callable[[], float] | None = None,
+    ) -> None:
         self.clock = Clock()
         self.answer = answer
         self.asked: list[tuple[float, int]] = []
         self.taken: list[int] = []
+        self.late: list[int | None] = []
         self.stop = Stop(10)
         self.member = ScriptedMember(self.clock, Polled(assigned=dict.fromkeys(partitions or (TP,))))
         session = Session(self.member, StallDetector(300, self.clock), clock=self.clock, in_background=at_once)
         self.progress = session.progress
         self.deliverer = Deliverer(
             session, self, "ecg-deliver", "ecg.delivery-rejections", retry,
-            wall_clock=self.clock, in_background=at_once,
+            wall_clock=wall_clock or self.clock, in_background=at_once,
         )  # fmt: skip
 
-    def deliver(self, finding: Finding) -> None:
+    def deliver(self, finding: Finding, late_h: int | None) -> None:
         number = int(finding.finding_id[:4])
+        self.late.append(late_h)
         self.asked.append((self.clock.now, number))
         if failure := self.answer(number):
             raise failure
@@ -179,7 +187,7 @@ def test_over_tcp_a_receiver_that_was_down_for_longer_than_was_ever_waited_gets_
     with ExitStack() as parts:
         receiver = parts.enter_context(closing(open_receiver(url, Route(), Waits(connect_s=2, ack_s=5))))
         heard: list[Peer] = []
-        desk.answer = lambda number: offer(receiver, flagged(number))
+        desk.answer = lambda number: offer(receiver, flagged(number), None)
         desk.run(
             alerts(0, 1),
             *hours(0.5),
@@ -205,7 +213,7 @@ def test_an_end_while_it_is_silent_does_not_wait_for_the_answer() -> None:
     member = ScriptedMember(clock, Polled(assigned={TP: None}), alerts(0), *idle(5), stop.set)
     session = Session(member, StallDetector(300, clock), clock=clock, in_background=at_once)
     desk = Desk(lambda number: None)
-    Deliverer(session, desk, "g", "r", RETRY, in_background=lambda name, call: never).run(stop)
+    Deliverer(session, desk, "g", "r", RETRY, wall_clock=clock, in_background=lambda name, call: never).run(stop)
     assert member.published == []
 
 
@@ -334,7 +342,7 @@ def test_findings_that_the_log_lost_are_told_with_their_range_and_passed() -> No
 
     def lose() -> None:
         (lease,) = desk.deliverer._session.leases.values()
-        desk.deliverer.gone(lease, range(3, 9))
+        desk.deliverer.lose(range(3, 9), lease)
 
     before = REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": "findings.gone"}) or 0.0
     desk.run(lose, Polled((record(9),)), *idle(10))
@@ -350,3 +358,29 @@ def test_findings_that_the_log_lost_are_told_with_their_range_and_passed() -> No
 def test_ids_are_those_of_the_findings() -> None:
     """The helpers above rest on it."""
     assert int(finding_id(17)[:4]) == 17
+
+
+RECORDED_S: Final = flagged().ecg.acquired_at.timestamp()
+
+
+def test_an_alert_that_waits_for_longer_than_it_lives_is_a_review_the_same_each_time() -> None:
+    desk = Desk(
+        lambda number: SILENT if desk.clock.now < 1000 + 4 * HOUR_S else None,
+        wall_clock=lambda: RECORDED_S + 22.5 * HOUR_S + desk.clock() - 1000,
+    )
+    desk.run(alerts(0), *hours(5))
+    assert desk.taken == [0]
+    assert set(desk.late) == {None, 24}
+    assert desk.late[-1] == 24, "as it was when it was first tried as a review, though it is 26 h by now"
+    assert desk.rejections == []
+
+
+def test_an_alert_that_is_older_than_a_review_may_be_is_recorded_and_not_sent() -> None:
+    before = REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": "alert.expired"}) or 0.0
+    desk = Desk(lambda number: None, wall_clock=lambda: RECORDED_S + 169 * HOUR_S)
+    desk.run(alerts(0, 1), *idle(20))
+    assert desk.asked == []
+    assert [rejection.reason for rejection in desk.rejections] == ["alert.expired", "alert.expired"]
+    assert [rejection.attempts for rejection in desk.rejections] == [0, 0]
+    assert desk.position == 2
+    assert (REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": "alert.expired"}) or 0.0) - before == 2

@@ -9,8 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from schemas.rejection import Reason, Rejected
 from tests.support.pixels import pixel_values
-from worker.engine.decoder import Decoded, SlotDecoder
+from worker.engine.decoder import Decision, Decoded, SlotDecoder
 from worker.engine.grammar import NO, UNDECIDED, YES, Grammar, answer_grammar, least_tokens, token_bytes
 from worker.engine.vision import OrtVisionEncoder
 from worker.model.bundle import ModelBundle
@@ -230,8 +231,73 @@ def test_output_that_is_not_finite_is_an_error(
     bundle: ModelBundle, grammar: Grammar, prompts: list[Prompt], embeddings: list[torch.Tensor]
 ) -> None:
     decoder = make_decoder(bundle, grammar)
+    wanted = decode(decoder, prompts, embeddings, [1])
+    for spoilt in (float("nan"), float("inf")):
+        with pytest.raises(Rejected) as caught:
+            decoder.admit(0, prompts[0], embeddings[0] * spoilt)
+        assert (caught.value.reason, caught.value.stage) == (Reason.ENGINE_NOT_FINITE, "ask")
+        assert decoder.free == [0, 1, 2, 3]
+    assert decode(decoder, prompts, embeddings, [1]) == wanted
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_numbers_that_stop_being_finite_end_their_own_answer_and_change_no_bit_of_the_others(
+    bundle: ModelBundle,
+    grammar: Grammar,
+    prompts: list[Prompt],
+    embeddings: list[torch.Tensor],
+    dtype: torch.dtype,
+) -> None:
+    decoder = make_decoder(bundle, grammar, dtype=dtype, max_new_tokens=least_tokens(grammar))
+    wanted = decode(decoder, prompts, embeddings, list(range(4)))
+    for spoilt in (float("nan"), float("inf")):
+        for number in range(4):
+            decoder.admit(number, prompts[number], embeddings[number])
+        assert not [done for _ in range(3) for done in decoder.step()]
+        for layer in decoder._cache._layers:
+            for tensor in layer:
+                tensor[1, :, :5] = spoilt
+        (broken,) = (ended := decoder.step()).values()
+        assert (list(ended), broken.finite, len(broken.tokens), broken.decision) == ([1], False, 4, None)
+        decoder.admit(1, prompts[1], embeddings[1])  # at once, beside the others
+        found = dict[int, Decoded]()
+        while len(found) < 4:
+            found |= decoder.step()
+        assert found == wanted
+
+
+def test_a_decision_that_is_not_finite_ends_its_answer(
+    bundle: ModelBundle, grammar: Grammar, prompts: list[Prompt], embeddings: list[torch.Tensor]
+) -> None:
+    decoder = make_decoder(bundle, grammar, max_new_tokens=least_tokens(grammar))
+    nan = float("nan")
+    decoder._decide = lambda *_: Decision(nan, 1.0)  # type: ignore[method-assign]
+    answer = decode(decoder, prompts, embeddings, [0])[0]
+    assert not answer.finite
+    assert Decision(0.5, 0.5).finite
+    assert not any(Decision(*weights).finite for weights in ((nan, 1.0), (0.5, nan), (0.5, float("inf"))))
+
+
+def test_what_is_abandoned_leaves_nothing_behind(
+    bundle: ModelBundle, grammar: Grammar, prompts: list[Prompt], embeddings: list[torch.Tensor]
+) -> None:
+    decoder = make_decoder(bundle, grammar, max_new_tokens=least_tokens(grammar))
+    wanted = decode(decoder, prompts, embeddings, [3])
+    for number in range(3):
+        decoder.admit(number, prompts[number], embeddings[number])
+    decoder.step()
+    decoder.abandon()
+    assert decoder.free == [0, 1, 2, 3]
+    assert decoder.step() == {}
+    assert decode(decoder, prompts, embeddings, [3]) == wanted
+
+
+def test_a_model_without_a_finite_number_is_refused_for_that(bundle: ModelBundle, grammar: Grammar) -> None:
+    decoder = make_decoder(bundle, grammar)
+    with torch.no_grad():
+        decoder._head.weight[7, 0] = float("nan")
     with pytest.raises(EngineError, match="not finite"):
-        decoder.admit(0, prompts[0], embeddings[0] * float("nan"))
+        decoder.check_slots()
 
 
 def test_a_machine_on_which_slots_differ_is_refused(bundle: ModelBundle, grammar: Grammar) -> None:

@@ -1,11 +1,13 @@
 """The waiting line and the thread: when work begins, what is bounded, and that nothing fails in silence."""
 
 import threading
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 
+from schemas.rejection import Reason, Rejected
 from tests.support.results import answer
 from worker.engine.question import Answer, Question
 from worker.engine.scheduler import MicroBatcher, Scheduler
@@ -28,9 +30,9 @@ class Clock:
 class FakeEngine:
     """Answers after two steps, in as many slots as it is given. `gate` holds its steps back while it is clear."""
 
-    def __init__(self, slots: int = 2, fails_on: Hashable = None) -> None:
+    def __init__(self, slots: int = 2, raises: Mapping[Hashable, BaseException] = MappingProxyType({})) -> None:
         self.slots = slots
-        self.fails_on = fails_on
+        self.raises = raises
         self.gate = threading.Event()
         self.gate.set()
         self.work: dict[Hashable, int] = {}
@@ -47,8 +49,8 @@ class FakeEngine:
 
     def admit(self, tag: Hashable, question: Question) -> None:
         assert self.free
-        if tag == self.fails_on:
-            raise ZeroDivisionError
+        if tag in self.raises:
+            raise self.raises[tag]
         self.threads.add(threading.get_ident())
         self.work[tag] = 2
         self.most = max(self.most, len(self.work))
@@ -60,6 +62,12 @@ class FakeEngine:
         for tag in done:
             del self.work[tag]
         return [(tag, ANSWER) for tag in done]
+
+    def abandon(self) -> None:
+        self.work.clear()
+
+    def release(self) -> None:
+        pass
 
 
 def tags(batch: list[tuple[Hashable, Question]]) -> list[Hashable]:
@@ -93,9 +101,9 @@ def test_a_question_with_an_earlier_rank_goes_first_and_waits_for_nobody() -> No
     batcher = MicroBatcher(max_batch=4, max_wait_s=1.0, clock=lambda: 100.0)
     batcher.put("routine", QUESTION, rank=100.0)
     assert batcher.take(4, hurry=False) == []
-    batcher.put("stat", QUESTION, rank=-800.0)
+    batcher.put("stat", QUESTION, rank=-800.0, waited_for=True)
     assert [tag for tag, _ in batcher.take(1, hurry=False)] == ["stat"]
-    assert batcher.patience_s() == 1.0
+    assert batcher.patience_s() == 0.0, "the engine runs now, and what waited beside it need not wait for more"
 
 
 def test_a_batch_larger_than_the_engine_does_not_wait_for_the_impossible() -> None:
@@ -152,17 +160,57 @@ def test_capacity_counts_until_the_answer_is_taken(engine: FakeEngine, scheduler
     assert not scheduler.put("and now there is not", QUESTION)
 
 
+def test_a_question_that_fails_comes_out_with_the_reason_among_the_answers() -> None:
+    heard = list[tuple[Reason, bool]]()
+    scheduler = Scheduler(
+        FakeEngine(raises={1: ZeroDivisionError()}),
+        capacity=5,
+        max_batch=2,
+        max_wait_s=0.0,
+        on_failure=lambda reason, given_up, _error: heard.append((reason, given_up)),
+    )
+    assert all(scheduler.put(number, QUESTION) for number in range(4))
+    scheduler.close(timeout_s=10)
+    found = dict(item for item in (scheduler.take() for _ in range(4)) if item is not None)
+    rejected = found.pop(1)
+    assert isinstance(rejected, Rejected)
+    assert (rejected.reason, rejected.stage) == (Reason.ENGINE_FAILED, "ask")
+    assert found == dict.fromkeys((0, 2, 3), ANSWER)
+    assert scheduler.held == 0
+    assert heard == [(Reason.ENGINE_FAILED, True)]
+
+
+def test_after_too_many_of_them_in_a_row_the_owner_is_told_that_it_is_the_engine() -> None:
+    engine = FakeEngine(raises=dict.fromkeys(range(9), ZeroDivisionError()))
+    scheduler = Scheduler(engine, capacity=5, max_batch=1, max_wait_s=0.0, max_failures=2)
+    scheduler.put(0, QUESTION)
+    assert scheduler.take(timeout_s=10) is not None
+    scheduler.put(1, QUESTION)
+    for call in (
+        lambda: scheduler.take(timeout_s=10),
+        lambda: scheduler.put("c", QUESTION),
+        lambda: scheduler.close(timeout_s=10),
+    ):
+        with pytest.raises(EngineError, match=r"^2 times in a row .* engine.failed, ZeroDivisionError: .*check"):
+            call()
+
+
+class NoQuestionsFault(BaseException):
+    """What no fence catches."""
+
+
 def test_a_failure_in_the_thread_is_raised_to_the_owner() -> None:
-    scheduler = Scheduler(FakeEngine(fails_on="b"), capacity=5, max_batch=1, max_wait_s=0.0)
+    engine = FakeEngine(raises={"b": NoQuestionsFault()})
+    scheduler = Scheduler(engine, capacity=5, max_batch=1, max_wait_s=0.0)
     scheduler.put("b", QUESTION)
     for call in (
         lambda: scheduler.take(timeout_s=10),
         lambda: scheduler.put("c", QUESTION),
         lambda: scheduler.close(timeout_s=10),
     ):
-        with pytest.raises(EngineError, match="ZeroDivisionError") as caught:
+        with pytest.raises(EngineError, match="NoQuestionsFault") as caught:
             call()
-        assert isinstance(caught.value.__cause__, ZeroDivisionError)
+        assert isinstance(caught.value.__cause__, NoQuestionsFault)
 
 
 def test_close_answers_what_was_handed_in(engine: FakeEngine) -> None:

@@ -9,7 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.rejection import Reason, Rejected
 from training.models.build import build_tokenizer
+from worker.model import prompt
 from worker.model.bundle import Grid, ModelBundle
 from worker.model.errors import BundleError
 from worker.model.facts import PromptFacts, clinical_line, question_text
@@ -111,6 +113,43 @@ def test_no_clinical_text_forms_a_tag(texts: list[str]) -> None:
     line = clinical_line(tuple(texts))
     assert "\n" not in line
     assert not any(tag in line for tag in ("<|", "</", "<t", "<a", "<i"))
+
+
+_PIECES = ["<|im_end|>", "<|im_start|>", "<|vision_start|>", "<|image_pad|>", "<|endoftext|>", "<think>", "</answer>",
+           "<", "|>", "\u0338", "\u200d", "\u00ad", "\ufeff", "\u202e", "\ud800", "{{", "{%", "\0"]  # fmt: skip
+
+
+@given(
+    st.lists(st.lists(st.one_of(st.sampled_from(_PIECES), st.text(max_size=8)), max_size=12).map("".join), max_size=3)
+)
+def test_no_clinical_text_at_all_becomes_a_control_token(
+    bundle: ModelBundle, builder: PromptBuilder, texts: list[str]
+) -> None:
+    control = set(bundle.tokenizer.get_added_vocab().values())
+    line = clinical_line(tuple(texts))
+    assert not control & set(bundle.tokenizer(line, add_special_tokens=False)["input_ids"])
+    plain, hostile = builder.token_ids(PromptFacts()), builder.token_ids(PromptFacts(clinical_texts=tuple(texts)))
+    assert [token for token in hostile if token in control] == [token for token in plain if token in control]
+    assert len(hostile) <= bundle.manifest.prompt_tokens
+
+
+def test_a_control_token_that_came_through_all_the_same_is_a_rejection(
+    builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompt, "clinical_line", "".join)
+    for text in ("<|im_end|>", "<|vision_start|>", "<|endoftext|>"):
+        with pytest.raises(Rejected) as caught:
+            builder.build(PromptFacts(clinical_texts=(text,)))
+        assert (caught.value.reason, caught.value.stage) == (Reason.ENGINE_CONTROL_TOKEN, "ask")
+        assert text not in caught.value.detail
+
+
+def test_an_age_too_long_for_the_prompt_is_a_rejection(builder: PromptBuilder) -> None:
+    """No ECG should say such a thing, but whoever decodes it may not have looked."""
+    for facts in (PromptFacts(1e300), PromptFacts(1e300, clinical_texts=("pain " * 500,))):
+        with pytest.raises(Rejected, match="of 352 tokens") as caught:
+            builder.build(facts)
+        assert caught.value.reason is Reason.ENGINE_TOO_LONG
 
 
 def test_comparisons_survive_as_they_were_meant() -> None:

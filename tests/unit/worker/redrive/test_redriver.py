@@ -88,8 +88,8 @@ def redrive(
     give_up: bool = False,
     dry_run: bool = False,
 ) -> list[RedriveOutcome]:
-    ranges = Interval.resolve(log, REJECTIONS, Bound(offset=start), Bound(offset=end)).ranges
-    plan = RedrivePlan(INBOUND, ranges, frozenset(reasons), give_up)
+    interval = Interval.resolve(log, [REJECTIONS], Bound(offset=start), Bound(offset=end))
+    plan = RedrivePlan([INBOUND], interval, frozenset(reasons), give_up)
     outcomes: list[RedriveOutcome] = []
     if dry_run:
         Redriver(log, ReadOnlyPosition(log, GROUP, log.partitions(REJECTIONS)), plan, outcomes.append).run()

@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from schemas.rejection import Reason, Rejection
 from tests.support import results
@@ -87,9 +88,39 @@ def test_an_alarm_between_the_stages_does_not_get_out(monkeypatch: pytest.Monkey
         assert (prepared.reason, prepared.stage) == (Reason.PAYLOAD_TOO_SLOW, "assemble")
 
 
-def test_a_process_that_dies_is_noticed() -> None:
+def test_a_record_that_ends_its_process_is_rejected_and_the_others_are_prepared() -> None:
+    before = REGISTRY.get_sample_value("ecg_preparation_deaths_total") or 0.0
+    with closing(PreparationPool(1, behave, make_layout())) as pool:
+        outcomes = [pool.submit(record(value)) for value in (b"ok", b"die", b"ok", b"fail", b"die", b"ok")]
+        prepared = [future.result(60) for future in outcomes]
+        afterwards = pool.submit(record(b"ok")).result(60)
+    reasons = [result.reason if isinstance(result, Rejection) else None for result in prepared]
+    assert reasons == [None, Reason.PAYLOAD_FATAL, None, Reason.INTERNAL, Reason.PAYLOAD_FATAL, None]
+    assert isinstance(afterwards, PreparedEcg)
+    assert (REGISTRY.get_sample_value("ecg_preparation_deaths_total") or 0.0) > before
+
+
+def test_a_process_that_somebody_killed_costs_no_record() -> None:
+    with closing(PreparationPool(1, behave, make_layout(), time_limit_s=30.0)) as pool:
+        pool.submit(record(b"ok")).result(60)
+        (process,) = pool._pool._processes
+        under_way = pool.submit(record(b"slow"))
+        time.sleep(0.2)
+        os.kill(process, signal.SIGKILL)
+        assert isinstance(under_way.result(60), PreparedEcg)
+        assert isinstance(pool.submit(record(b"ok")).result(60), PreparedEcg)
+
+
+def test_memory_is_refused_before_the_machine_has_none(pool: PreparationPool) -> None:
+    refused = pool.submit(record(b"hungry")).result(60)
+    assert isinstance(refused, Rejection)
+    assert (refused.reason, refused.detail) == (Reason.INTERNAL, "MemoryError")
+
+
+def test_a_machine_that_gives_no_process_is_not_taken_for_a_bad_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "_set_up_process", os.abort)
     with closing(PreparationPool(1, behave, make_layout())) as broken, pytest.raises(BrokenProcessPool):
-        broken.submit(record(b"die")).result(60)
+        broken.submit(record(b"ok")).result(60)
 
 
 PARENT = """
@@ -118,6 +149,30 @@ def test_no_process_outlives_a_parent_that_was_killed(tmp_path: Path) -> None:
     while Path(f"/proc/{child}").exists() and "State:\tZ" not in Path(f"/proc/{child}/status").read_text():
         assert time.monotonic() < deadline, "the child lives on"
         time.sleep(0.05)
+
+
+CLOSES_ON_A_SUSPECT = """
+from tests.support.preparing import behave, record
+from worker.picture.layout import make_layout
+from worker.stream.preparation import PreparationPool
+import time
+if __name__ == "__main__":
+    pool = PreparationPool(1, behave, make_layout(), time_limit_s=100)
+    pool.submit(record(b"die"))
+    pool.submit(record(b"loop"))
+    while pool._pool_for_one is None:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    pool.close()
+"""
+
+
+@pytest.mark.slow
+def test_a_process_ends_that_closes_its_pool_while_a_suspect_is_tried(tmp_path: Path) -> None:
+    script = tmp_path / "closes.py"
+    script.write_text(CLOSES_ON_A_SUSPECT)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])}
+    assert subprocess.run([sys.executable, script], env=environment, timeout=60, check=False).returncode == 0
 
 
 ENDS = """

@@ -1,33 +1,40 @@
 """The worker's own work on a session, with stages and a member that do exactly what the test says."""
 
-from collections.abc import Callable, Hashable
+import json
+from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
 import pytest
 from prometheus_client import REGISTRY
 
-from adapters.log import Polled, Position, Record, TopicPartition
+from adapters.log import MAX_VALUE_BYTES, Polled, Position, Record, TopicPartition
 from schemas.ecg import Priority
 from schemas.finding import Finding
-from schemas.rejection import Rejection
+from schemas.rejection import Reason, Rejected, Rejection
 from tests.support import results
 from tests.support.scripted import Clock, ScriptedMember, at_once, idle
 from worker.engine.question import Answer, Question
 from worker.prepared import PreparedEcg
-from worker.stream.breaker import Breaker, TooManyRejections
+from worker.stream.breaker import LEAST, Breaker
+from worker.stream.envelope import coordinates_digest
+from worker.stream.fence import Fence
 from worker.stream.ledger import MAX_SPAN, PartitionLedger
 from worker.stream.limits import Limits
 from worker.stream.runner import Runner
 from worker.stream.session import Session
-from worker.stream.stages import Stages
+from worker.stream.stages import Preparation, Stages
 from worker.stream.stall import StallDetector
 from worker.stream.stop import Stop
+from worker.urgency import HEAD_START_S, Urgency
 
 TP = TopicPartition("ecg.inbound", 0)
 OTHER = TopicPartition("ecg.inbound", 1)
+STAT_TOPIC = TopicPartition("ecg.inbound.stat", 0)
 ASSIGNED = Polled(assigned={TP: None})
 QUICK = Limits(publish_wait_s=0.0, rejected_share=1.0)
+FENCE = Fence("ecg.findings", "ecg.rejections")
 # Only what a test is about may make a transaction due.
 NEVER_DUE = replace(QUICK, publish_wait_s=1e6, publish_records=1_000_000)
 
@@ -63,22 +70,25 @@ class LastInFirstOut:
         self.answers = answers
         self.held: list[Hashable] = []
 
-    def put(self, tag: Hashable, question: Question, rank: float) -> bool:
+    def put(self, tag: Hashable, question: Question, rank: float, *, waited_for: bool) -> bool:
         if len(self.held) >= self.room:
             return False
         self.held.append(tag)
         return True
 
-    def take(self) -> tuple[Hashable, Answer] | None:
+    def take(self) -> tuple[Hashable, Answer | Rejected] | None:
         return (self.held.pop(), results.answer()) if self.held and self.answers() else None
 
 
-def conclude(prepared: PreparedEcg, answer: Answer | None) -> Finding:
-    return results.finding(Record(TP.topic, prepared.source.partition, prepared.source.offset, 0, None, b""))
+def conclude_any(prepared: PreparedEcg, answer: Answer | None) -> Finding:
+    return results.finding(
+        Record(prepared.source.topic, prepared.source.partition, prepared.source.offset, 0, None, b"")
+    )
 
 
-def priority(record: Record) -> Priority:
-    return "stat" if ("urgent", b"") in record.headers else "routine"
+def triage(record: Record) -> Urgency:
+    urgent = ("urgent", b"") in record.headers or record.topic == STAT_TOPIC.topic
+    return Urgency("stat", HEAD_START_S["stat"], waited_for=True) if urgent else Urgency()
 
 
 def member_with(*script: Polled | Callable[[], object], failures: int = 0) -> ScriptedMember:
@@ -90,13 +100,17 @@ def run(
     limits: Limits = QUICK,
     engine: LastInFirstOut | None = None,
     stop: Stop | None = None,
+    preparation: Preparation | None = None,
+    conclude: Callable[[PreparedEcg, Answer | None], Finding] | None = None,
+    topics: Sequence[str] = (TP.topic,),
 ) -> Session:
     """Until the test stops it or, on the member's clock, nothing has come or moved for ten minutes."""
     session = Session(member, StallDetector(limits.stuck_s, member.clock), clock=member.clock, in_background=at_once)
     stages = Stages(
-        InstantPreparation(), engine or LastInFirstOut(), conclude, priority, "ecg.findings", "ecg.rejections"
+        preparation or InstantPreparation(), engine or LastInFirstOut(), conclude or conclude_any, FENCE, triage
     )
-    Runner(session, stages, Breaker(limits.rejected_share), limits).run(stop or Stop(60), idle_exit_s=600.0)
+    breaker = Breaker(limits.rejected_share, limits.rejected_pace_s, member.clock)
+    Runner(session, stages, breaker, limits, topics, wall_clock=lambda: 7.0).run(stop or Stop(60), idle_exit_s=600.0)
     return session
 
 
@@ -323,11 +337,130 @@ def test_a_stop_of_a_replay_finishes_what_was_read() -> None:
     assert len(ids(member)) == 50
 
 
-def test_too_many_rejections_end_the_loop_and_are_not_committed() -> None:
-    member = member_with(ASSIGNED, Polled(records(*range(0, 800, 4))))
-    with pytest.raises(TooManyRejections):
-        run(member, replace(QUICK, rejected_share=0.5))
-    assert len(ids(member)) < 50
+def test_a_good_record_behind_any_amount_of_junk_comes_out_and_nothing_is_lost() -> None:
+    """Half of all may be rejected: from the fiftieth on one a second is begun, and every one of them is committed."""
+    junk = range(0, 800, 4)
+    member = member_with(ASSIGNED, Polled(records(*junk, 801)))
+    began = member.clock.now
+    session = run(member, replace(QUICK, rejected_share=0.5, rejected_pace_s=1.0, in_flight=8))
+    assert len(ids(member)) == len(junk) + 1
+    assert "0-801" in ids(member)
+    assert member.clock.now - began - 600 >= len(junk) - LEAST - 8
+    assert session.progress.trouble is not None
+    assert "payload" in session.progress.trouble or "internal" in session.progress.trouble
+
+
+def test_what_is_stat_is_not_held_back_by_junk() -> None:
+    member = member_with(ASSIGNED, Polled(records(*range(0, 800, 4))), *idle(100), Polled(stat(801)))
+    run(member, replace(QUICK, rejected_share=0.5, rejected_pace_s=100.0, in_flight=8))
+    assert ids(member).index("0-801") <= LEAST + 16
+
+
+def test_what_the_log_no_longer_holds_is_one_rejection_that_names_it() -> None:
+    before = sample("ecg_records_gone_total")
+    member = member_with(ASSIGNED, Polled(gone={TP: range(5)}, records=records(5, 6)))
+    run(member)
+    gone = [json.loads(message.value) for message in member.messages if message.topic == "ecg.rejections"]
+    assert [(one["reason"], one["stage"], one["detail"]) for one in gone] == [
+        ("log.records_gone", "read", "offsets 0 to 4")
+    ]
+    assert len(ids(member)) == 3
+    assert member.published[-1][1] == {TP: Position(7)}
+    assert sample("ecg_records_gone_total") - before == 5
+
+
+def test_what_is_gone_at_the_end_of_a_partition_moves_the_position_past_it() -> None:
+    member = member_with(ASSIGNED, Polled(gone={TP: range(5)}))
+    run(member)
+    assert member.published[-1][1] == {TP: Position(5)}
+
+
+def test_what_was_done_before_it_was_gone_is_no_loss() -> None:
+    before = PartitionLedger(Position(1))
+    assert all([before.take(offset) for offset in (1, 2, 3)] + [before.finish(offset) for offset in (2, 3)])
+    member = member_with(Polled(assigned={TP: before.position()}), Polled(gone={TP: range(1, 4)}, records=records(5)))
+    run(member)
+    assert sorted(ids(member)) == sorted([gone_id(1), "0-5"])
+    (gone,) = [json.loads(message.value) for message in member.messages if message.topic == "ecg.rejections"]
+    assert gone["detail"] == "offsets 1 to 1"
+
+
+def gone_id(offset: int) -> str:
+    return coordinates_digest(records(offset)[0])
+
+
+def test_a_record_that_the_log_cannot_give_is_rejected_and_the_others_come_out() -> None:
+    (broken,) = records(2)
+    broken = replace(broken, value=b"", unreadable="offsets 2 to 2: codec snappy")
+    member = member_with(ASSIGNED, Polled((broken, *records(3))))
+    run(member)
+    (said,) = [json.loads(message.value) for message in member.messages if message.topic == "ecg.rejections"]
+    assert (said["reason"], said["detail"]) == ("log.unreadable_batch", "offsets 2 to 2: codec snappy")
+    assert len(ids(member)) == 2
+
+
+def test_a_record_that_is_too_large_is_not_copied_to_another_process() -> None:
+    class Untouched(InstantPreparation):
+        def submit(self, record: Record) -> Future[PreparedEcg | Rejection]:
+            assert len(record.value) <= MAX_VALUE_BYTES
+            return super().submit(record)
+
+    member = member_with(ASSIGNED, Polled(records(1, value=b"x" * (MAX_VALUE_BYTES + 1)) + records(3)))
+    run(member, preparation=Untouched())
+    (said,) = [json.loads(message.value) for message in member.messages if message.topic == "ecg.rejections"]
+    assert said["reason"] == "payload.too_large"
+    assert len(ids(member)) == 2
+
+
+def test_a_preparation_that_fails_is_that_records_rejection() -> None:
+    class Failing(InstantPreparation):
+        def submit(self, record: Record) -> Future[PreparedEcg | Rejection]:
+            if record.offset != 1:
+                return super().submit(record)
+            future: Future[PreparedEcg | Rejection] = Future()
+            future.set_exception(OverflowError("date value out of range"))
+            return future
+
+    member = member_with(ASSIGNED, Polled(records(1, 3)))
+    run(member, preparation=Failing())
+    assert sorted(message.topic for message in member.messages) == ["ecg.findings", "ecg.rejections"]
+
+
+def test_a_question_that_the_engine_cannot_answer_is_that_records_rejection() -> None:
+    class Refusing(LastInFirstOut):
+        def take(self) -> tuple[Hashable, Answer | Rejected] | None:
+            taken = super().take()
+            if taken is None or taken[0] != 1:
+                return taken
+            return taken[0], Rejected(Reason.ENGINE_NOT_FINITE, stage="ask")
+
+    member = member_with(ASSIGNED, Polled(records(1, 3)))
+    run(member, engine=Refusing())
+    (said,) = [json.loads(message.value) for message in member.messages if message.topic == "ecg.rejections"]
+    assert (said["reason"], said["stage"], said["source"]["offset"]) == ("engine.not_finite", "ask", 1)
+    assert len(ids(member)) == 2
+
+
+def test_a_finding_that_cannot_be_concluded_is_that_records_rejection() -> None:
+    def conclude_most(prepared: PreparedEcg, answer: Answer | None) -> Finding:
+        if prepared.source.offset == 1:
+            raise OverflowError("date value out of range")
+        return conclude_any(prepared, answer)
+
+    member = member_with(ASSIGNED, Polled(records(1, 3)))
+    run(member, conclude=conclude_most)
+    assert sorted(message.topic for message in member.messages) == ["ecg.findings", "ecg.rejections"]
+
+
+def test_a_pool_that_is_broken_ends_the_loop() -> None:
+    class Broken(InstantPreparation):
+        def submit(self, record: Record) -> Future[PreparedEcg | Rejection]:
+            future: Future[PreparedEcg | Rejection] = Future()
+            future.set_exception(BrokenProcessPool("a process died"))
+            return future
+
+    with pytest.raises(BrokenProcessPool):
+        run(member_with(ASSIGNED, Polled(records(1))), preparation=Broken())
 
 
 def test_a_partition_with_more_than_its_share_in_hand_lets_the_others_come() -> None:
@@ -384,13 +517,50 @@ def test_what_is_committed_is_counted_by_what_it_says_and_how_old_it_is() -> Non
     wanted = [*zip(names, labels, strict=True), *ages, ("ecg_commit_seconds_count", {})]
     before = [sample(name, **found) for name, found in wanted]
     member = member_with(ASSIGNED, Polled(stat(1) + records(4)))
-    session = Session(member, StallDetector(60, member.clock), clock=member.clock, in_background=at_once)
-    stages = Stages(InstantPreparation(), LastInFirstOut(), conclude, priority, "ecg.findings", "ecg.rejections")
-    limits = replace(NEVER_DUE, publish_records=2)
-    Runner(session, stages, Breaker(1.0), limits, wall_clock=lambda: 7.0).run(Stop(60), idle_exit_s=600.0)
+    run(member, replace(NEVER_DUE, publish_records=2))
     counted = [sample(name, **found) - was for (name, found), was in zip(wanted, before, strict=True)]
     assert counted == [1, 1, int(finding.flag.raised), 1, 1, 7.0, 1]
 
 
 def test_as_many_results_go_into_one_transaction_as_the_documents_say() -> None:
     assert Limits().transaction_records == 500
+
+
+def of_the_stat_topic(*offsets: int, value: bytes = b"x") -> Polled:
+    return Polled(tuple(replace(record, topic=STAT_TOPIC.topic) for record in records(*offsets, value=value)))
+
+
+def test_a_backlog_never_keeps_a_topic_that_comes_before_it_from_being_read() -> None:
+    """A thousand bytes may be read ahead, and the engine answers nothing: the routine topic fills 750 and no more."""
+    stop, seen = Stop(0), list[set[TopicPartition]]()
+    payload = b"x" * 100
+    member = member_with(
+        Polled(assigned={TP: None, STAT_TOPIC: None}),
+        Polled(records(*range(1, 17, 2), value=payload)),
+        *idle(2),
+        lambda: seen.append(set(member.paused)),
+        of_the_stat_topic(1, 3, value=payload),
+        *idle(2),
+        lambda: seen.append(set(member.paused)),
+        stop.set,
+    )
+    limits = replace(QUICK, read_ahead_bytes=1000)
+    run(member, limits, LastInFirstOut(room=0), stop, topics=(STAT_TOPIC.topic, TP.topic))
+    assert seen == [{TP}, {TP, STAT_TOPIC}]
+
+
+def test_what_comes_on_a_topic_before_others_is_answered_first_and_the_others_have_their_share() -> None:
+    urgent = [of_the_stat_topic(*range(1, 121, 2))]
+    member = member_with(Polled(assigned={TP: None, STAT_TOPIC: None}), Polled(records(*range(1, 121, 2))), *urgent)
+    run(
+        member,
+        replace(QUICK, in_flight=2, routine_share=0.25),
+        LastInFirstOut(room=1),
+        topics=(STAT_TOPIC.topic, TP.topic),
+    )
+    assert len(ids(member)) == 120
+    sources = [json.loads(message.value)["source"]["topic"] for message in member.messages]
+    while_both_wait = sources[4:64]
+    routine = while_both_wait.count(TP.topic)
+    assert 12 <= routine <= 18, "a quarter"
+    assert TP.topic not in sources[-10:] or STAT_TOPIC.topic not in sources[-10:]

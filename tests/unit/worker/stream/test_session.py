@@ -32,6 +32,7 @@ class Echo:
         self.preparing_since: float | None = None
         self.may_begin: list[bool] = []
         self.lost: list[frozenset[TopicPartition]] = []
+        self.gone: list[tuple[TopicPartition, range]] = []
         self.may_rest = True
 
     @property
@@ -61,6 +62,9 @@ class Echo:
 
     def take(self, record: Record, lease: Lease) -> None:
         self.in_hand.append((record, lease))
+
+    def lose(self, offsets: range, lease: Lease) -> None:
+        self.gone.append((lease.partition, offsets))
 
     def advance(self, *, may_begin: bool) -> None:
         self.may_begin.append(may_begin)
@@ -280,3 +284,19 @@ def test_a_partition_that_is_paused_is_not_taken_for_one_that_stands_still() -> 
     session = run(member, work, stop=stop, idle_exit_s=None, stuck_s=60.0)
     assert member.paused == {TP}
     assert session.progress.turned_at > 1000 + 60
+
+
+def test_what_the_log_no_longer_holds_is_handed_to_the_work_and_read_past() -> None:
+    work = Echo()
+    script = [ASSIGNED, Polled(gone={TP: range(50), OTHER: range(3)}), records(50)]
+    session = run(member_with(*script), work)
+    assert work.gone == [(TP, range(50))], "of a partition that is not ours nothing is said"
+    assert session.leases[TP].next == 51
+
+
+def test_a_topic_that_was_made_again_is_counted_and_read_from_its_first_record() -> None:
+    before = REGISTRY.get_sample_value("ecg_partitions_remade_total") or 0.0
+    remade = Polled(revoked=frozenset({TP}), assigned={TP: None}, remade=frozenset({TP}))
+    session = run(member_with(Polled(assigned={TP: Position(7)}), records(7), remade, records(0)))
+    assert session.leases[TP].next == 1
+    assert (REGISTRY.get_sample_value("ecg_partitions_remade_total") or 0.0) - before == 1

@@ -18,6 +18,7 @@ GOOD: dict[str, Any] = {
     "patient": PATIENT,
     "encounter": "e1",
     "ecg": SUMMARY,
+    "recording_digest": "r",
     "ordered": "routine",
 }
 
@@ -48,6 +49,7 @@ def test_a_flag_is_raised_when_everything_is_right() -> None:
         {"reasoning": Reasoning(text="", claims=(), grounded=False)},
         {"quality": Quality(usable=False, flags=())},
         {"model": ModelRef(name="m", digest="d", training="untrained")},
+        {"backfill": True},
     ],
     ids=str,
 )
@@ -130,6 +132,7 @@ def test_the_dedupe_key_is_the_recordings_own_and_shows_no_patient() -> None:
         {"patient": PATIENT.model_copy(update={"assigner": "HOSP"})},
         {"encounter": "e2"},
         {"encounter": None},
+        {"recording_digest": "another in the same minute"},
         {"ecg": SUMMARY.model_copy(update={"acquired_at": SUMMARY.acquired_at + timedelta(microseconds=1)})},
     ],
     ids=str,

@@ -54,10 +54,45 @@ def test_the_header_names_the_message_its_route_and_its_character_set() -> None:
     assert (header[11], header[12], header[18]) == ("P", "2.5.1", "UNICODE UTF-8")
 
 
-def test_the_control_id_comes_from_the_finding_and_fits_the_field() -> None:
+def test_the_control_id_comes_from_the_finding_and_the_event_and_fits_the_field() -> None:
     finding = flagged()
-    assert segment(finding, "MSH")[10] == control_id(finding.finding_id) == finding.finding_id[:20]
-    assert control_id(flagged(1).finding_id) != control_id(flagged(2).finding_id)
+    assert segment(finding, "MSH")[10] == control_id(finding.finding_id)
+    events = [
+        control_id(flagged(1).finding_id),
+        control_id(flagged(2).finding_id),
+        control_id(flagged(1).finding_id, "review"),
+        control_id(flagged(1).finding_id, "alert", revision=2),
+    ]
+    assert len(set(events)) == len(events)
+    assert {len(event) for event in events} == {20}
+
+
+def test_an_alert_that_comes_late_is_a_review_that_says_how_late() -> None:
+    finding = flagged(flag=flagged().flag.model_copy(update={"priority": "stat"}))
+    lines = build_oru(finding, ROUTE, late_h=31).decode().split("\r")
+    found = {line.split("|")[3].split("^")[0]: line.split("|") for line in lines if line.startswith("OBX")}
+    assert found["FLAG-SUMMARY"][5].startswith(
+        "For review, 31 h after the recording, no alert any more: T-wave inversion"
+    )
+    assert found["FLAG-PRIORITY"][5] == "routine"
+    assert "FLAG-EXPIRES" not in found
+    assert found["TWI-VERDICT"][8] == ""
+    assert found["FLAG-DEDUPE-KEY"][5] == finding.flag.dedupe_key
+    assert lines[0].split("|")[9] == control_id(finding.finding_id, "review")
+    assert build_oru(finding, ROUTE, late_h=31) == build_oru(finding, ROUTE, late_h=31)
+
+
+@pytest.mark.parametrize("year", [1, 999, 1000, 9999])
+def test_any_date_can_be_written(year: int) -> None:
+    plain = flagged()
+    moment = datetime(year, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-14)))
+    finding = plain.model_copy(
+        update={
+            "ecg": plain.ecg.model_copy(update={"acquired_at": moment}),
+            "flag": plain.flag.model_copy(update={"expires_at": moment}),
+        }
+    )
+    assert segment(finding, "OBR")[7] == f"{year:04d}1231235959-1400"
 
 
 def test_every_status_is_preliminary() -> None:

@@ -1,0 +1,67 @@
+"""Poison of every kind, one record in twenty, with kill -9 of workers in it; before that the same without the poison.
+
+Keys, headers, time stamps, codecs, sizes, dates, identifiers, records that end the process that prepares them and ones
+that the engine cannot answer: every record has one result, no worker ends for one, and the good ones do not wait for
+them.
+"""
+
+import time
+from dataclasses import replace
+from typing import Final
+
+from tests.faults.cluster import Cluster
+from tests.faults.feed import Load
+from tests.faults.payloads import ORDINARY
+from tests.faults.trial import SETTINGS, Outcome, Plan, Trial, trial
+from tests.support.hostile_records import TOPIC_CONFIGS
+
+WORKERS: Final = 2
+PARTITIONS: Final = 4
+PER_S: Final = 12.0
+POISON: Final = 0.05
+CLEAN: Final = Load(ORDINARY, label="clean")
+POISONED: Final = Load({**ORDINARY, "hostile_good": POISON / 2, "hostile_bad": POISON / 2}, label="poisoned")
+# What half of the last records being bad would say is not what is tried here.
+ANY: Final = {**SETTINGS, "ECG_REJECTED_SHARE": 1}
+SLOWER: Final = 2.0
+
+
+def hostile(cluster: Cluster, plan: Plan, name: str) -> Outcome:
+    """The same rate for the same time with as many kills, first without poison and then with it."""
+    beforehand = replace(plan, amount=replace(plan.amount, records=0))
+    with trial(
+        cluster,
+        beforehand,
+        name,
+        workers=WORKERS,
+        partitions=PARTITIONS,
+        load=CLEAN,
+        settings=ANY,
+        module=("tests.faults.fragile_worker",),
+        topic_configs=TOPIC_CONFIGS,
+    ) as here:
+        here.begin(PER_S)
+        for load in (CLEAN, POISONED):
+            here.feed.at_rate(PER_S, load)
+            _kill_now_and_then(here, plan)
+            here.feed.at_rate(0)
+            here.wait_for_all_fed()
+        outcome = here.finish(f"{POISON:.0%} poison of every kind, {here.struck} x SIGKILL to one of {WORKERS} workers")
+        latencies = outcome.report["latencies"]
+        clean, poisoned = latencies["clean routine"], latencies["poisoned routine"]
+        outcome.figures |= {"clean": clean, "poisoned": poisoned}
+        fed = outcome.report["latencies"].get("poisoned hostile", {"count": 0})["count"]
+        outcome.require(fed > 0, "there was no poison in it: feed more")
+        outcome.require(not here.fleet.ended, "a worker ended by itself")
+        in_time = poisoned["p99_s"] < SLOWER * clean["p99_s"]
+        outcome.require(in_time or not plan.judges_times, f"with the poison good records wait {SLOWER:g} times as long")
+        return outcome
+
+
+def _kill_now_and_then(here: Trial, plan: Plan) -> None:
+    """Spread over the time that so many records take."""
+    for nth in range(plan.amount.times + 1):
+        time.sleep(plan.amount.records / PER_S / (plan.amount.times + 1))
+        if nth < plan.amount.times:
+            here.strike()
+            here.fleet.kill(nth % WORKERS)
