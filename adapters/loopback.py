@@ -1,10 +1,10 @@
-"""Whether a host is this machine, so that nobody on a network can read what is said to it."""
+"""Whether a connection stays on this machine, where nobody else can read it."""
 
 import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a name or an address, without its port, can only be this machine."""
+    """Whether the host, a name or an address, is this machine under one of its own names."""
     try:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

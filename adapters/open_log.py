@@ -10,6 +10,7 @@ from adapters.kafka.log import KafkaLog
 from adapters.kafka.options import KafkaOptions
 from adapters.log import Log, LogError
 from adapters.sqlite.log import SqliteLog
+from adapters.sqlite.retention import FOR_EVER, OnPruned, Retention, say_nothing
 
 DEFAULT_KAFKA_PORT: Final = 9092
 FORMS: Final = "a log's URL is kafka://HOST:PORT[,HOST:PORT...] or sqlite:///PATH"
@@ -56,19 +57,37 @@ def _is_address(server: str) -> bool:
     return True
 
 
-def open_log(url: str, options: KafkaOptions | None = None) -> Log:
+def open_log(
+    url: str,
+    options: KafkaOptions | None = None,
+    retention: Retention = FOR_EVER,
+    on_pruned: OnPruned = say_nothing,
+) -> Log:
     """Open the log at `kafka://host:port[,host:port...]` or `sqlite:///absolute/path`.
 
-    `options` are for Kafka; without them it is reached in the clear. Raises LogError for a URL that is neither, and
-    LogUnavailable if nobody answers there.
+    `options` are for Kafka; without them it is reached in the clear. `retention` is for an embedded log, of which
+    `on_pruned` is told what was taken out. Raises LogError for a URL that is neither, and LogUnavailable if nobody
+    answers there.
     """
     check_url(url)
     parts = urlsplit(url)
     if parts.scheme == "kafka":
+        if retention.is_bounded:
+            raise LogError(
+                "the log is kafka://, where each topic has its own retention; unset ECG_LOG_KEEP_DAYS and "
+                "ECG_LOG_KEEP_BYTES"
+            )
         return KafkaLog(_servers(parts.netloc), options or KafkaOptions())
     if options is not None:
         raise LogError("the log is sqlite://, which has no use for Kafka's options; unset every ECG_KAFKA_ setting")
-    return SqliteLog(Path(unquote(parts.path)))
+    return SqliteLog(Path(unquote(parts.path)), retention=retention, on_pruned=on_pruned)
+
+
+def embedded_file(url: str) -> Path | None:
+    """The file of an embedded log; None if the URL is another log's. Raises LogError as `check_url`."""
+    check_url(url)
+    parts = urlsplit(url)
+    return Path(unquote(parts.path)) if parts.scheme == "sqlite" else None
 
 
 def open_inspection(url: str, options: KafkaOptions | None = None) -> KafkaInspection | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from adapters.hl7v2.oru.message import Event, Route, build_oru, control_id
+from adapters.hl7v2.oru.message import Route, build_oru, control_id, event_of
 from adapters.loopback import is_loopback
 from adapters.mllp.client import MllpClient, Waits
 from adapters.mllp.framing import framed
@@ -43,9 +43,9 @@ class MllpReceiver:
 
         With `late_h`, whole hours since the recording, it is sent as a review.
         """
-        event: Event = "alert" if late_h is None else "review"
         try:
-            message, name = build_oru(finding, self._route, late_h), control_id(finding.finding_id, event)
+            message = build_oru(finding, self._route, late_h)
+            name = control_id(finding.finding_id, event_of(late_h))
             framed(message)
         except Exception as error:  # what is in one finding must not stop those behind it
             raise Unsendable(type(error).__name__) from error

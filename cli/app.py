@@ -13,6 +13,7 @@ from cli.commands import (
     demo,
     export_vision,
     files,
+    log,
     rejections,
     replay,
     run,
@@ -47,6 +48,7 @@ app.command()(failure.service(deliver.deliver))
 app.add_typer(deliveries.app, name="deliveries")
 app.command()(replay.replay)
 app.add_typer(rejections.app, name="rejections")
+app.add_typer(log.app, name="log")
 app.command()(check.check)
 app.command()(settings.settings)
 app.command()(export_vision.export_vision)

@@ -15,6 +15,7 @@ from pydantic import Field
 from adapters.log import LogError
 from adapters.open_log import check_url
 from adapters.outbound import ReceiverError, check_receiver
+from schemas.finding import ALERT_LIFETIME_H
 
 PREFIX: Final = "ECG_"
 
@@ -105,6 +106,8 @@ def _digest(text: str) -> str:
 _MOST: Final = 2**31 - 1
 _WEEK_S: Final = 7 * 24 * 3600.0  # longer than anybody waits; the clocks of all libraries take it
 
+_CENTURY_H: Final = 100 * 365 * 24.0
+
 _ONE: Final[Any] = Field(ge=1, le=_MOST)
 _CORES: Final[Any] = Field(ge=1, le=256)
 _DAYS: Final[Any] = Field(ge=1, le=36_525)  # a century
@@ -127,6 +130,10 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("audit_topic", "`replay` writes here"),
         Setting("audit_keep_days", "how long a past result can be asked for: `check` wants every topic to keep its "
                 "records for so many days, and `check --create-topics` makes them so", bounds=_DAYS),
+        Setting("log_keep_days", "an embedded log lets go of what every group has read after so many days; not set: "
+                "never", flag="--keep-days", bounds=Field(ge=1, le=36_525)),
+        Setting("log_keep_bytes", "bytes that the file of an embedded log stays below: the oldest records go first; "
+                "not set: it grows", flag="--keep-bytes", bounds=Field(ge=100_000_000)),
     ),
     "Site": (
         Setting("site_zone", "time zone of local times in messages", check=_time_zone),
@@ -176,15 +183,10 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("log_level", "what `run` and `deliver` log"),
     ),
     "Delivery": (
-        Setting("deliver_to", "where flagged findings go: mllp://HOST:PORT or mllps://HOST:PORT", flag="--to",
-                url=True, check=_receiver_url),
+        Setting("deliver_to", "where flagged findings go: mllps://HOST:PORT, or mllp://HOST:PORT without TLS",
+                flag="--to", url=True, check=_receiver_url),
         Setting("deliver_group", "consumer group of `deliver`", flag="--group"),
         Setting("delivery_rejections_topic", "what a receiver did not take over goes here", "deliver.rejections_topic"),
-        Setting("deliver_allow_plaintext", "mllp:// to another machine, without TLS"),
-        Setting("alert_lifetime_h", "an alert that is sent later after the recording is a review",
-                "deliver.lifetimes.alert_h", bounds=_POSITIVE),
-        Setting("review_lifetime_h", "and one that is later still is not sent, but recorded and counted",
-                "deliver.lifetimes.review_h", bounds=_POSITIVE),
         Setting("deliver_sending_facility", "MSH-4", "deliver.route.sending_facility"),
         Setting("deliver_receiving_application", "MSH-5", "deliver.route.receiving_application"),
         Setting("deliver_receiving_facility", "MSH-6", "deliver.route.receiving_facility"),
@@ -197,6 +199,11 @@ CATALOG: Final[Mapping[str, tuple[Setting, ...]]] = {
         Setting("deliver_ca_file", "whom mllps:// trusts; not set: whom this machine trusts", "deliver.tls.ca"),
         Setting("deliver_certificate_file", "who we are if the receiver asks", "deliver.tls.certificate"),
         Setting("deliver_key_file", "the certificate's key", "deliver.tls.key"),
+        Setting("deliver_allow_plaintext", "send to other machines without TLS"),
+        Setting("alert_lifetime_h", "age of an ECG up to which it is sent as an alert, then as a review",
+                "deliver.lifetimes.alert_h", bounds=Field(gt=0, le=ALERT_LIFETIME_H)),
+        Setting("review_lifetime_h", "age up to which it is sent as a review, then not at all",
+                "deliver.lifetimes.review_h", bounds=Field(gt=0, le=_CENTURY_H)),
     ),
     "Kafka": (
         Setting("kafka_security_protocol", "how brokers are reached"),

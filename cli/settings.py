@@ -113,6 +113,9 @@ class Settings:
     audit_topic: str = "ecg.audit"
     # Six years, as 45 CFR 164.316(b)(2)(i) asks of what documents actions on patients' data; the leap days are in it.
     audit_keep_days: int = 2192
+    # Everything is kept until somebody says otherwise: to grow is seen, and what was deleted nobody gets back.
+    log_keep_days: int | None = None
+    log_keep_bytes: int | None = None
 
     site_zone: str = "UTC"
     site_charset: str | None = None

@@ -5,13 +5,17 @@ A finding holds no name, address or birth date, and nothing that depends on when
 same bytes and the same model bundle always give the same finding.
 """
 
-from datetime import UTC, datetime
-from typing import Annotated, Literal
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Verdict = Literal["ischemic", "non_ischemic", "no_t_wave_inversion", "indeterminate"]
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+
+# An ECG alert that nobody saw within a day is chart review. `flag.expires_at` is this long after the recording; whoever
+# sends findings on may call one late sooner, never later.
+ALERT_LIFETIME_H: Final = 24
 
 NOTICE = (
     "Preliminary result of an automated reader. It does not replace over-reading by a qualified clinician "
@@ -43,7 +47,7 @@ class Redrive(Contract):
 class Source(Contract):
     """The record that was read: its coordinates in the log, and the digest of its bytes.
 
-    `redrive` is left out if the record is a first one, `backfill` unless it was put in for the record only.
+    `redrive` is left out if the record is a first one, and `backfill` if its sender did not mark it as an old one.
     """
 
     topic: str
@@ -237,6 +241,14 @@ class Finding(Contract):
     def to_json(self) -> bytes:
         """The finding as it travels: UTF-8 JSON with fields in the order of the contract."""
         return self.model_dump_json(by_alias=True).encode()
+
+
+def hours_after(moment: datetime, hours: float) -> datetime:
+    """The moment so many hours later, or the calendar's last one: 9999-12-31 is a usual stand-in for "no date"."""
+    try:
+        return moment + timedelta(hours=hours)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=moment.tzinfo)
 
 
 def utc_from_ms(timestamp_ms: int | None) -> datetime | None:

@@ -1,16 +1,17 @@
-"""How a record says that it is put in for the record: a header, written by `submit --backfill`, read here.
+"""How a record says that its ECG is an old one, put on the log to be filed: one header, written here and read here.
 
-What comes of it is a finding like any other, but never an alert, and it waits behind everything else.
+Anyone who can write on the inbound topic can write it. It counts only in the one form that is written here; otherwise
+the record is like any other, and may alert: a mark that is misread would lose an alert without a word.
 """
 
 from typing import Final
 
 from adapters.log import Record
 
-BACKFILL_HEADER: Final = "ecg-backfill"
-BACKFILL: Final = b"1"
+HEADER: Final = "ecg-backfill"
+MARK: Final = (HEADER, b"1")
 
 
 def is_backfill(record: Record) -> bool:
-    """Whether the record says so. Anything else in that header says nothing."""
-    return (BACKFILL_HEADER, BACKFILL) in record.headers
+    """Whether nobody is to be alerted by what this record brings, and everything else may go before it."""
+    return [content for name, content in record.headers if name == HEADER] == [MARK[1]]

@@ -89,7 +89,7 @@ def conclude(prepared: PreparedEcg, answer: Answer | None, model_identity: Model
         patient=prepared.patient,
         encounter=prepared.encounter,
         ecg=prepared.ecg,
-        recording_digest=prepared.recording_digest,
+        recording=prepared.recording_digest,
         ordered=prepared.priority,
         backfill=prepared.source.backfill,
     )

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Final
 
-from schemas.ecg import Ecg
+import numpy as np
+
+from schemas.ecg import INDEPENDENT_LEADS, Ecg
 from schemas.finding import (
     EngineRef,
     ModelRef,
@@ -45,9 +47,18 @@ def ecg_digest(ecg: Ecg) -> str:
 
 
 def recording_digest(ecg: Ecg) -> str:
-    """What was recorded: leads, rate and samples, whoever it was sent for."""
-    digest = hashlib.sha256(json.dumps((ecg.leads, ecg.sampling_hz)).encode())
-    digest.update(ecg.samples_uv.tobytes())
+    """What was recorded, and nothing that is said of it: the samples of the independent leads, in whole microvolts.
+
+    A recording that comes by two formats has the same digest, if both hold the same samples: derived leads are left
+    out, because one format sends them and the other does not, and so is what lies beneath the recorder's resolution.
+    """
+    digest = hashlib.sha256()
+    for lead in INDEPENDENT_LEADS:
+        if lead in ecg.leads:
+            whole_uv = np.rint(ecg.lead_uv(lead)).astype("<f4") + np.float32(0)  # adding 0 makes -0 a plain zero
+            whole_uv[np.isnan(whole_uv)] = np.nan  # padding has one bit pattern
+            digest.update(f"{lead}:{whole_uv.size}:".encode())
+            digest.update(whole_uv.tobytes())
     return digest.hexdigest()
 
 

@@ -18,16 +18,33 @@ WAL_ATTEMPTS: Final = 100  # switching a new file to WAL does not wait for other
 WAL_PAUSE_S: Final = 0.05
 
 REMEDY: Final = "name another file in ECG_LOG, or give this user the right to it"
-# SQLite's own texts would quote statements; these do not. Any other error is told by its name.
+SALVAGE: Final = "`ecg-worker log salvage FILE` saves what can be read, or restore a copy that `log backup` made"
+# By the kind of error, which is the lowest byte of SQLite's code; by the whole code where that says more. SQLite's own
+# texts would quote statements; these do not.
 CAUSES: Final = {
-    "SQLITE_NOTADB": "the file is no database; name another file in ECG_LOG",
-    "SQLITE_CORRUPT": "the database is damaged; restore it from a copy, or name another file in ECG_LOG",
-    "SQLITE_READONLY": f"the file is read-only; {REMEDY}",
-    "SQLITE_READONLY_DIRECTORY": f"the file's folder is read-only; {REMEDY}",
-    "SQLITE_CANTOPEN": f"the file cannot be opened; {REMEDY}",
-    "SQLITE_FULL": "the disk is full; make room",
-    "SQLITE_BUSY": "another process kept the file locked for too long",
+    sqlite3.SQLITE_NOTADB: "the file is no database; name another file in ECG_LOG, or restore a copy of the log",
+    sqlite3.SQLITE_CORRUPT: f"the file is damaged; {SALVAGE}",
+    sqlite3.SQLITE_READONLY: f"the file is read-only; {REMEDY}",
+    sqlite3.SQLITE_READONLY_DIRECTORY: f"the file's folder is read-only; {REMEDY}",
+    sqlite3.SQLITE_CANTOPEN: f"the file cannot be opened; {REMEDY}",
+    sqlite3.SQLITE_PERM: f"the file may not be used; {REMEDY}",
+    sqlite3.SQLITE_FULL: "the disk is full; make room, and bound the log with ECG_LOG_KEEP_BYTES",
+    sqlite3.SQLITE_IOERR: "the disk failed to read or write; look for errors of the disk in this machine's own log, "
+    "and copy the log to another disk with `ecg-worker log backup FILE`",
+    sqlite3.SQLITE_NOMEM: "there is no memory left; give this process more",
+    sqlite3.SQLITE_BUSY: "another process kept the file locked for too long",
+    sqlite3.SQLITE_LOCKED: "another process kept the file locked for too long",
+    sqlite3.SQLITE_PROTOCOL: "the file's locks do not work; move it to a disk of this machine, and name it in ECG_LOG",
 }
+
+
+class LogDamaged(LogError):
+    """The file is not what was written. `flaw` is what SQLite says of it: numbers of pages, names of tables."""
+
+    def __init__(self, message: str, flaw: str = "") -> None:
+        super().__init__(message)
+        self.flaw = flaw
+
 
 SCHEMA: Final = """
 CREATE TABLE partitions (
@@ -55,6 +72,14 @@ CREATE TABLE positions (
     PRIMARY KEY (group_name, topic, partition)) WITHOUT ROWID;
 """
 
+# What came later. The version before works on a file that has it, so both may be in one group.
+LATER: Final = """
+-- Where a group that has not committed yet began: what it may not lose without being told.
+CREATE TABLE IF NOT EXISTS starts (
+    group_name TEXT NOT NULL, topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL,
+    PRIMARY KEY (group_name, topic, partition)) WITHOUT ROWID;
+"""
+
 
 def create(path: Path) -> None:
     """Make the file if it is missing, readable by this user only: it holds patient data. Raises LogError."""
@@ -79,8 +104,17 @@ def create(path: Path) -> None:
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             elif (identity, version) != (APPLICATION_ID, SCHEMA_VERSION):
                 raise LogError(f"{path} is a database of something else, or of another version; {REMEDY}")
+            _add_what_came_later(connection)
     finally:
         connection.close()
+
+
+def _add_what_came_later(connection: sqlite3.Connection) -> None:
+    for statement in LATER.split(";\n"):
+        connection.execute(statement)
+    if "crc32" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(records)")}:
+        # Of key, headers and value. SQLite has no checksums: a bit that fell over on the disk would be somebody's ECG.
+        connection.execute("ALTER TABLE records ADD COLUMN crc32 INTEGER")
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -89,6 +123,8 @@ def connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
         try:
             connection.execute("PRAGMA synchronous = FULL")
+            # What is pruned is overwritten, whatever this SQLite was built to do: it was somebody's ECG.
+            connection.execute("PRAGMA secure_delete = ON")
             connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
             _use_wal(connection)
         except BaseException:
@@ -102,8 +138,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            read_only = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_READONLY  # the lowest byte is the kind
-            if read_only or attempt == WAL_ATTEMPTS - 1:
+            if primary(error) == sqlite3.SQLITE_READONLY or attempt == WAL_ATTEMPTS - 1:
                 raise
             time.sleep(WAL_PAUSE_S)
         else:
@@ -140,6 +175,20 @@ def translate_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        kind = LogUnavailable if isinstance(error, sqlite3.OperationalError) else LogError
-        raise kind(f"{doing}: {CAUSES.get(name, name)}") from None
+        cause = CAUSES.get(code) or CAUSES.get(primary(error))
+        # An extended name tells whoever looks into it which call failed.
+        said = f"{cause} ({name})" if cause and code != primary(error) else cause or name
+        raise _kind(error)(f"{doing}: {said}") from None
+
+
+def primary(error: sqlite3.Error) -> int:
+    """The kind of an error, without what SQLite says beyond that: SQLITE_IOERR of SQLITE_IOERR_READ."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF
+
+
+def _kind(error: sqlite3.Error) -> type[LogError]:
+    if primary(error) == sqlite3.SQLITE_CORRUPT:
+        return LogDamaged
+    return LogUnavailable if isinstance(error, sqlite3.OperationalError) else LogError

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from adapters.log import Fenced, TopicPartition
+from adapters.sqlite import records
 
 NO_GROUP: Final = ""  # where publishers without a group have their names; no group can be called so
 LEASE_MS: Final = 15_000  # as long as a loaded process may go without polling
@@ -165,3 +166,4 @@ def _rebalance(connection: sqlite3.Connection, group: str) -> None:
                 " VALUES (?, ?, ?, ?, ?)",
                 (group, partition.topic, partition.partition, name, generation),
             )
+            records.note_start(connection, group, partition)

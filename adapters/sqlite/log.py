@@ -20,18 +20,31 @@ from adapters.log import (
     TopicPartition,
     check_messages,
 )
-from adapters.sqlite import groups, records
+from adapters.sqlite import damage, groups, records
 from adapters.sqlite.database import connect, create, publishing, transaction, translate_errors
 from adapters.sqlite.member import SqliteMember
+from adapters.sqlite.retention import FOR_EVER, OnPruned, Retention, say_nothing
 
 
 class SqliteLog:
     """Implements the `Log` protocol. May be used from several threads; they take turns."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        """Open the file, and make it if it is missing. `clock` gives seconds since 1970. Raises LogError."""
-        self._path, self._clock = path, clock
-        create(path)
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        retention: Retention = FOR_EVER,
+        on_pruned: OnPruned = say_nothing,
+    ) -> None:
+        """Open the file, and make it if it is missing. `clock` gives seconds since 1970.
+
+        Members prune what `retention` does not keep, and tell `on_pruned`. Raises LogError; LogDamaged says what can be
+        saved.
+        """
+        self._path, self._clock, self._retention, self._on_pruned = path, clock, retention, on_pruned
+        with damage.told(path):
+            create(path)
+            damage.check_quickly(path)
         self._connection = connect(path)
         self._lock = threading.Lock()
 
@@ -64,7 +77,7 @@ class SqliteLog:
 
     def join(self, group: str, topics: Sequence[str], member: str) -> SqliteMember:
         """Join a group. Raises LogError if a topic does not exist."""
-        return SqliteMember(self._path, group, topics, member, self._clock)
+        return SqliteMember(self._path, group, topics, member, self._clock, self._retention, self._on_pruned)
 
     def publisher(self, name: str) -> "SqlitePublisher":
         """A transactional publisher under a name of its own."""
@@ -79,12 +92,7 @@ class SqliteLog:
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:
         """First offset held, and the one after the last."""
         with self._lock, transaction(self._connection, "DEFERRED"):
-            end = records.next_offset(self._connection, partition)
-            (first,) = self._connection.execute(
-                "SELECT min(offset) FROM records WHERE topic = ? AND partition = ?",
-                (partition.topic, partition.partition),
-            ).fetchone()
-        return (end if first is None else first), end
+            return records.first_held(self._connection, partition), records.next_offset(self._connection, partition)
 
     def offset_at(self, partition: TopicPartition, timestamp_ms: int) -> int | None:
         """The first offset whose record's timestamp is at or after this one; None if there is none."""

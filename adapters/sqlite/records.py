@@ -5,7 +5,7 @@ import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 
 from adapters.log import Headers, LogError, Message, Position, Record, TopicPartition, no_topic
 
@@ -47,10 +47,11 @@ def _write_one(connection: sqlite3.Connection, message: Message, now_ms: int) ->
     ).fetchone()
     headers = _pack(message.headers)
     connection.execute(
-        "INSERT INTO records (topic, partition, offset, timestamp_ms, key, headers, value)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (message.topic, partition, following - 1, now_ms, message.key, headers, message.value),
-    )
+        "INSERT INTO records (topic, partition, offset, timestamp_ms, key, headers, value, crc32)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (message.topic, partition, following - 1, now_ms, message.key, headers, message.value,
+         checksum(message.key, headers, message.value)),
+    )  # fmt: skip
     return TopicPartition(message.topic, partition), following - 1
 
 
@@ -80,19 +81,73 @@ def read_some(
     """The first records with these offsets: at least one, if there is any, then more up to the limits."""
     with closing(
         connection.execute(
-            "SELECT offset, timestamp_ms, key, value, headers FROM records"
+            "SELECT offset, timestamp_ms, key, headers, value, crc32 FROM records"
             " WHERE topic = ? AND partition = ? AND offset >= ? AND offset < ? ORDER BY offset LIMIT ?",
             (at.topic, at.partition, offsets.start, offsets.stop, max_records),
         )
     ) as rows:
         records: list[Record] = []
         size = 0
-        for offset, timestamp_ms, key, value, headers in rows:
-            records.append(Record(at.topic, at.partition, offset, timestamp_ms, key, value, _unpack(headers)))
-            size += len(value)
+        for row in rows:
+            record = _record(at, *row)
+            records.append(record)
+            size += len(record.value)
             if size >= max_bytes:
                 break
     return records
+
+
+def _record(at: TopicPartition, offset: int, timestamp_ms: int, *content: Any) -> Record:
+    """The record; without content if that is not what was written."""
+    if is_whole(*content):
+        key, headers, value, _ = content
+        return Record(at.topic, at.partition, offset, timestamp_ms, key, value, _unpack(headers))
+    why = f"offset {offset}: checksum does not match"
+    return Record(at.topic, at.partition, offset, timestamp_ms, None, b"", unreadable=why)
+
+
+def checksum(key: bytes | None, headers: bytes, value: bytes) -> int:
+    """What is kept beside a record's content, to tell by later whether it is still the same."""
+    return zlib.crc32(value, zlib.crc32(headers, zlib.crc32(key or b"")))
+
+
+def is_whole(key: Any, headers: Any, value: Any, stated: Any) -> bool:
+    """Whether content as it was read is what was written; as far as can be told, if it was written without checksum."""
+    if not isinstance(key, bytes | None) or not isinstance(headers, bytes) or not isinstance(value, bytes):
+        return False
+    if stated is not None:
+        return bool(checksum(key, headers, value) == stated)
+    try:
+        _unpack(headers)
+    except (ValueError, TypeError):
+        return False
+    return True
+
+
+def first_held(connection: sqlite3.Connection, at: TopicPartition) -> int:
+    """The offset of the partition's first record, or that of its next one if it holds none. Raises as `next_offset`."""
+    end = next_offset(connection, at)
+    (first,) = connection.execute(
+        "SELECT min(offset) FROM records WHERE topic = ? AND partition = ?", (at.topic, at.partition)
+    ).fetchone()
+    return end if first is None else int(first)
+
+
+def start(connection: sqlite3.Connection, group: str, at: TopicPartition) -> int:
+    """Where a group without a position begins: where it first got the partition, whatever was pruned since."""
+    row = connection.execute(
+        "SELECT offset FROM starts WHERE group_name = ? AND topic = ? AND partition = ?",
+        (group, at.topic, at.partition),
+    ).fetchone()
+    return first_held(connection, at) if row is None else int(row[0])
+
+
+def note_start(connection: sqlite3.Connection, group: str, at: TopicPartition) -> None:
+    """Remember where a group begins that got the partition, unless it has been here before."""
+    connection.execute(
+        "INSERT OR IGNORE INTO starts (group_name, topic, partition, offset) VALUES (?, ?, ?, ?)",
+        (group, at.topic, at.partition, first_held(connection, at)),
+    )
 
 
 def position(connection: sqlite3.Connection, group: str, at: TopicPartition) -> Position | None:

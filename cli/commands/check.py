@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +12,8 @@ import typer
 from adapters.kafka.codecs import installed_codecs
 from adapters.kafka.member import transactional_id
 from adapters.log import Log, LogError
+from adapters.open_log import embedded_file
+from adapters.sqlite.damage import check_fully
 from cli import failure, options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import (
@@ -93,8 +96,10 @@ def _report_on_log(settings: Settings, creating: Callable[[], str] | None) -> li
             failed = [_fail("log", str(error))]
             output.notify("skip  retention, rights, transactions: the log cannot be reached")
             return failed
+        file = embedded_file(settings.log)
         return [
             *_report("log", functools.partial(_check_log, log, settings)),
+            *(_report("file", functools.partial(_check_file, file)) if file is not None else []),
             *_report_on_retention(settings),
             *_report("rights", functools.partial(_check_rights, settings)),
             *_report("transactions", functools.partial(_check_transactions, settings)),
@@ -106,8 +111,7 @@ def _report_on_retention(settings: Settings) -> list[str]:
     try:
         with open_configured_inspection(settings) as inspection:
             if inspection is None:
-                output.notify("ok    retention: an embedded log has no settings of Kafka's")
-                return []
+                return _report_on_embedded_retention(settings)
             report = inspection.topics(kept_days(settings))
     except WorkerError as error:
         return [_fail("retention", str(error))]
@@ -118,6 +122,20 @@ def _report_on_retention(settings: Settings) -> list[str]:
         kept = f"{settings.audit_keep_days} days and more (ECG_AUDIT_KEEP_DAYS)"
         output.notify(f"ok    retention: {', '.join(report.seen)} keep every record for {kept}")
     return failed
+
+
+def _report_on_embedded_retention(settings: Settings) -> list[str]:
+    """What an embedded log is told to keep, against what an audit asks for."""
+    kept, wanted = settings.log_keep_days, settings.audit_keep_days
+    if kept is not None and kept < wanted:
+        return [_fail("retention", f"ECG_LOG_KEEP_DAYS is {kept}, and ECG_AUDIT_KEEP_DAYS {wanted}; raise the one or "
+                                   "lower the other")]  # fmt: skip
+    if settings.log_keep_bytes is not None:
+        output.notify(
+            f"warn  retention: ECG_LOG_KEEP_BYTES may take records before the {wanted} days of ECG_AUDIT_KEEP_DAYS"
+        )
+    output.notify(f"ok    retention: records are kept for {f'{kept} days' if kept else 'ever'}")
+    return []
 
 
 def _check_checksums() -> str:
@@ -149,6 +167,11 @@ def _create_topics(settings: Settings, partitions: int | None, replicas: int | N
 def _check_log(log: Log, settings: Settings) -> str:
     require_topics(log, *service_topics(settings))
     return ", ".join(f"{topic} {_extent(log, topic)}" for topic in service_topics(settings))
+
+
+def _check_file(file: Path) -> str:
+    check_fully(file)
+    return f"{file.stat().st_size} bytes, every page as it was written"
 
 
 def _check_rights(settings: Settings) -> str:

@@ -15,7 +15,7 @@ from cli import options, output
 from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
-from worker.backfill_header import BACKFILL, BACKFILL_HEADER
+from worker.backfill_header import MARK
 
 if TYPE_CHECKING:
     from worker.history.interval import Interval
@@ -47,7 +47,7 @@ def submit(
         known = ", ".join(settings.all_inbound_topics)
         raise typer.BadParameter(f"{topic} is no inbound topic; those are {known}", param_hint="--topic")
     inbound = topic or settings.inbound_topic
-    headers = ((BACKFILL_HEADER, BACKFILL),) if backfill else ()
+    headers = (MARK,) if backfill else ()
     files, reading = chosen(paths), Reading()
     with open_configured_log(settings) as opened:
         require_topics(opened, inbound)

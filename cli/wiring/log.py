@@ -1,6 +1,6 @@
 """From settings to an open log, and which topics are whose."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Final
 
@@ -8,6 +8,7 @@ from adapters.kafka.inspection import KafkaInspection
 from adapters.kafka.options import KafkaOptions
 from adapters.log import CreatedTopic, Log
 from adapters.open_log import open_inspection, open_log
+from adapters.sqlite.retention import Cut, Retention
 from cli.settings import Settings
 
 PARTITIONS: Final = 3
@@ -22,13 +23,31 @@ def service_topics(settings: Settings) -> tuple[str, ...]:
 @contextmanager
 def open_configured_log(settings: Settings) -> Iterator[Log]:
     """The log that the settings name. An embedded one is created, with its topics, if it does not exist yet."""
-    log = open_log(settings.log, kafka_options(settings))
+    log = open_log(settings.log, kafka_options(settings), retention(settings), report_pruned)
     try:
         if settings.log.startswith("sqlite:"):
             log.create_topics(topics(settings), keep_days=kept_days(settings))
         yield log
     finally:
         log.close()
+
+
+def retention(settings: Settings) -> Retention:
+    """What an embedded log keeps."""
+    return Retention(settings.log_keep_days, settings.log_keep_bytes)
+
+
+def report_pruned(cuts: Sequence[Cut]) -> None:
+    """Count what was taken out of an embedded log, and say so if a group had not read it."""
+    from worker.operations import logs, metrics
+
+    for cut in cuts:
+        metrics.PRUNED.labels(cut.partition.topic).inc(cut.records)
+        if cut.unread:
+            logs.get_logger().warning(
+                "records that a group had not read were pruned: nothing else was left to keep the file in its bytes",
+                topic=cut.partition.topic, partition=cut.partition.partition, group=cut.group, count=len(cut.unread),
+            )  # fmt: skip
 
 
 def create_missing_topics(

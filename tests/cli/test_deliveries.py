@@ -7,17 +7,18 @@ from typing import Any
 
 import pytest
 
-from adapters.hl7v2.oru.message import Route, build_oru
+from adapters.hl7v2.oru.message import Route, build_oru, control_id
 from adapters.open_log import open_log
 from tests.cli.command import lines, run
-from tests.support.flagged import finding_id, flagged, message
+from tests.support.flagged import finding_id, message
+from tests.support.flagged import fresh as flagged
 from tests.support.mllp_peer import Answer, peer, says
 
 pytestmark = pytest.mark.timeout(300)
 
 
-def refuses_the_first(control_id: str) -> list[bytes] | None:
-    return says("AR" if control_id == finding_id(1)[:20] else "AA")(control_id)
+def refuses_the_first(name: str) -> list[bytes] | None:
+    return says("AR" if name == control_id(finding_id(1), "alert") else "AA")(name)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,7 +21,8 @@ from adapters.open_log import open_log
 from schemas.delivery import DeliveryRejection
 from schemas.finding import Finding, Reasoning
 from tests.peers.hapi import HapiReceiver, ReceiverUnavailable, running_receiver
-from tests.support.flagged import flagged, message, unflagged
+from tests.support.flagged import fresh as flagged
+from tests.support.flagged import message, recorded_at, unflagged
 
 # Without a literal "\.br\": what HAPI understands of it does not tell it from a line break.
 NASTY = 'a|b^c~d\\e&f\r\ng\nMSH|^~\\&|x\rPID|2||evil\x0b\x1c\x00"" µV 心 ' * 20
@@ -78,9 +80,6 @@ class Site:
             "FINDINGS_TOPIC": self.findings,
             "DELIVERY_REJECTIONS_TOPIC": self.rejections_topic,
             "DELIVER_SENDING_FACILITY": "ECG-LAB",
-            # The alerts of these tests are of one day, whenever the tests run.
-            "ALERT_LIFETIME_H": "500000",
-            "REVIEW_LIFETIME_H": "500000",
             **settings,
         }
         command = [sys.executable, "-m", "cli.app", "deliver", "--to", receiver.url]
@@ -127,7 +126,7 @@ def accepted(receiver: HapiReceiver) -> Counter[str]:
 
 
 def ids(numbers: Iterable[int]) -> list[str]:
-    return sorted(control_id(flagged(number).finding_id) for number in numbers)
+    return sorted(control_id(flagged(number).finding_id, "alert") for number in numbers)
 
 
 def test_every_flagged_finding_arrives_once_and_no_other(receiver: HapiReceiver, each_site: Site) -> None:
@@ -150,6 +149,21 @@ def test_a_valid_message_is_understood_whatever_the_reasoning_holds(receiver: Ha
     assert STANDARD.unescaped(reasoning[5]) == "\n".join(NASTY.splitlines())
     for secret in ("4711", "E42", "evil"):
         assert secret not in logged
+
+
+def test_an_ecg_that_comes_late_arrives_as_a_valid_review_and_one_that_comes_too_late_does_not(
+    receiver: HapiReceiver, site: Site
+) -> None:
+    now = datetime.now(UTC)
+    late, too_late = (recorded_at(now - timedelta(days=days, minutes=30), days) for days in (2, 8))
+    site.append([late, too_late])
+    site.deliver(receiver)
+    (received,) = receiver.received()
+    assert (received.done, received.fault) == ("accept", "")
+    assert received.control_id == control_id(late.finding_id, "review")
+    assert received.message.encode() == build_oru(late, Route("ECG-LAB"), 48)
+    (rejection,) = site.rejections()
+    assert (rejection.reason, rejection.finding_id) == ("alert.expired", too_late.finding_id)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +294,9 @@ def test_a_signal_ends_it_while_the_receiver_is_away(receiver: HapiReceiver, sit
     assert site.rejections() == []
 
 
-@pytest.mark.parametrize("options", [[], ["--to", "mllp://host"], ["--to", "http://host:80"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--to", "mllp://host"], ["--to", "http://host:80"], ["--to", "mllp://ehr.example:2575"]]
+)
 def test_without_a_receiver_it_is_wrong_use(options: list[str], tmp_path: Path) -> None:
     command = [sys.executable, "-m", "cli.app", "deliver", "--log", f"sqlite://{tmp_path}/log.db", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=LIMIT_S)

@@ -1,11 +1,14 @@
 """Findings with their flag raised, for tests of what is sent to an EHR."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.log import Message, Record
 from schemas.finding import Assessment, Claim, Finding, Flag, ModelRef, OrderRef, PatientRef, QualityFlag, Reasoning
 from tests.support import results
+
+RECORDED_S = results.SUMMARY.acquired_at.timestamp()
+"""When the ECG of every flagged finding was recorded, in seconds since 1970."""
 
 TRAINED = ModelRef(name="ecg-r1", digest="d" * 64, training="trained")
 
@@ -43,6 +46,24 @@ def flagged(number: int = 1, *, model: ModelRef = TRAINED, **changes: Any) -> Fi
         ),
     }
     return plain.model_copy(update=fields | changes)
+
+
+_FRESH = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
+
+
+def recorded_at(moment: datetime, number: int = 1, **changes: Any) -> Finding:
+    """A flagged finding of an ECG of that moment."""
+    plain = flagged(number)
+    fields = {
+        "ecg": plain.ecg.model_copy(update={"acquired_at": moment}),
+        "flag": plain.flag.model_copy(update={"expires_at": moment + timedelta(hours=24)}),
+    }
+    return flagged(number, **fields | changes)
+
+
+def fresh(number: int = 1, **changes: Any) -> Finding:
+    """A flagged finding that is an alert by the clock of this machine, the same one each time."""
+    return recorded_at(_FRESH, number, **changes)
 
 
 def unflagged(number: int) -> Finding:

@@ -13,14 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from datetime import UTC, datetime
 from typing import Final
 
 from adapters.deadline import run_in_thread
 from adapters.log import Position, Record, TopicPartition
 from schemas.delivery import DeliveryReason, DeliveryRejection, Refused, Unanswered, Unsendable
-from schemas.finding import Finding
-from worker.delivery.lifetime import Handling, Lifetimes, handling
+from worker.delivery.lifetime import Handlings, Lifetimes
 from worker.delivery.patience import Patience
 from worker.delivery.pending import Pending, RejectionWriter
 from worker.delivery.receiver import Outcome, Receiver, offer
@@ -59,15 +57,13 @@ class Deliverer:
         self._receiver = receiver
         self._writer = RejectionWriter(group, rejections_topic)
         self._patience = Patience(retry, session.clock)
-        self._lifetimes = lifetimes
+        self._handlings = Handlings(lifetimes, wall_clock)
         self._wall_clock = wall_clock
         self._in_background = in_background
         self._waiting: deque[Pending] = deque()
         # What became of a record whose position is not committed yet: after a failed transaction it is read again, but
         # must not be sent again.
         self._settled: dict[Coordinates, DeliveryRejection | None] = {}
-        # Reviews, as they were when they were first tried: the same message each time.
-        self._late: dict[Coordinates, Handling] = {}
         # A finding of a newer version, and after it nothing of its partition: only another program can say what it is.
         self._unknown: dict[TopicPartition, tuple[Pending, str]] = {}
         self._trying: tuple[Pending, Future[Outcome]] | None = None
@@ -114,7 +110,7 @@ class Deliverer:
         lost = frozenset(lost)
         self._settled = {at: outcome for at, outcome in self._settled.items() if at.partition not in lost}
         self._patience.forget_partitions(lost)
-        self._late = {at: handled for at, handled in self._late.items() if at.partition not in lost}
+        self._handlings.forget_partitions(lost)
 
     def drop_stale(self) -> None:
         """Findings that are read again, here or elsewhere."""
@@ -172,10 +168,10 @@ class Deliverer:
         batch, self._handed_over = self._handed_over, []
         for pending in batch:
             self._patience.forget(pending.coordinates)
-            self._late.pop(pending.coordinates, None)
             if pending.coordinates in self._settled:
                 rejection = self._settled.pop(pending.coordinates)
-                metrics.DELIVERIES.labels(outcome="delivered" if rejection is None else rejection.reason).inc()
+                delivered = self._handlings.settled(pending.coordinates)
+                metrics.DELIVERIES.labels(outcome=delivered if rejection is None else rejection.reason).inc()
 
     def not_committed(self) -> None:
         """Its records are read again; what became of them stays remembered."""
@@ -212,19 +208,12 @@ class Deliverer:
         finding = alerts[chosen].alert if chosen is not None else None
         if chosen is None or finding is None:
             return
-        handled = self._handling(chosen, finding)
-        if handled.expired:
+        handling = self._handlings.decide(chosen, finding)
+        if handling.kind == "expired":
             self._reject(alerts[chosen], DeliveryReason.ALERT_EXPIRED)
             return
-        call = functools.partial(offer, self._receiver, finding, handled.late_h)
+        call = functools.partial(offer, self._receiver, finding, handling.late_h)
         self._trying = alerts[chosen], self._in_background("deliver", call)
-
-    def _handling(self, at: Coordinates, finding: Finding) -> Handling:
-        """What to do with an alert now. What has become a review is the same review for as long as it is one."""
-        now = handling(finding, datetime.fromtimestamp(self._wall_clock(), UTC), self._lifetimes)
-        if now.late_h is not None and not now.expired:
-            return self._late.setdefault(at, now)
-        return now
 
     def _end_try(self) -> None:
         if self._trying is None or not self._trying[1].done():
@@ -232,6 +221,8 @@ class Deliverer:
         pending, future = self._trying
         self._trying = None
         outcome, at, unacknowledged = future.result(), pending.coordinates, None
+        if isinstance(outcome, Refused) or (isinstance(outcome, Unanswered) and outcome.sent):
+            self._handlings.sent(at)
         if outcome is None:
             unacknowledged = self._patience.taken_over(at)
             self._settle(pending, None)

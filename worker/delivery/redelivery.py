@@ -235,7 +235,7 @@ class Redelivery:
     def _hand_over(self, candidate: _Candidate, finding: Finding) -> None:
         """Send it as `deliver` would: as an alert, or as a review that says how late it is. Raises ReceiverAway."""
         handled = handling(finding, datetime.fromtimestamp(self._wall_clock(), UTC), self._plan.lifetimes)
-        if handled.expired:
+        if handled.kind == "expired":
             self._refuse(candidate, RedeliveryRefusal.EXPIRED)
         elif self._receiver is None:
             self._remember([(candidate, "delivered")])

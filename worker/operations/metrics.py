@@ -46,3 +46,6 @@ AGE_SECONDS: Final = Histogram(
 DELIVERIES: Final = Counter("ecg_deliveries_total", "Flagged findings settled, by outcome.", ["outcome"])
 RECEIVER_AWAY: Final = Gauge("ecg_receiver_away_seconds", "How long the receiver has been away; 0 if it is there.")
 OLDEST_ALERT: Final = Gauge("ecg_oldest_alert_seconds", "Age of the oldest finding that waits to be delivered.")
+PRUNED: Final = Counter(
+    "ecg_log_pruned_records_total", "Records that the embedded log no longer had to keep, by topic.", ["topic"]
+)

@@ -1,14 +1,24 @@
 """Whether somebody is to be alerted. Everything has to be right at once; any doubt files the finding silently."""
 
 import hashlib
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
 
 from schemas.ecg import Priority
-from schemas.finding import Assessment, EcgSummary, Flag, ModelRef, PatientRef, Quality, Reasoning
+from schemas.finding import (
+    ALERT_LIFETIME_H,
+    Assessment,
+    EcgSummary,
+    Flag,
+    ModelRef,
+    PatientRef,
+    Quality,
+    Reasoning,
+    hours_after,
+)
 
-# An ECG alert that nobody saw within a day is chart review, not an alert: the receiver may drop it.
-ALERT_LIFETIME: Final = timedelta(hours=24)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def decide(
@@ -21,13 +31,14 @@ def decide(
     patient: PatientRef,
     encounter: str | None,
     ecg: EcgSummary,
-    recording_digest: str,
+    recording: str,
     ordered: Priority,
-    backfill: bool = False,
+    backfill: bool,
 ) -> Flag:
     """Raise a flag only for ischemic + grounded + usable + probability at or above the threshold + a trained model.
 
-    A demo model's flag says what it is; an untrained one never raises any, nor does what was put in as a backfill.
+    A demo model's flag says what it is; an untrained one never raises any, nor does an ECG from a backfill.
+    `recording` is the digest of the samples.
     """
     raised = (
         not backfill
@@ -45,14 +56,14 @@ def decide(
     return Flag(
         raised=raised,
         priority=priority,
-        summary=_summary(assessment, inverted, model),
-        dedupe_key=_dedupe_key(patient, encounter, ecg, recording_digest),
-        expires_at=ecg.acquired_at + ALERT_LIFETIME if raised else None,
+        summary=_summary(assessment, inverted, model, backfill=backfill),
+        dedupe_key=_dedupe_key(patient, encounter, ecg, recording),
+        expires_at=hours_after(ecg.acquired_at, ALERT_LIFETIME_H) if raised else None,
         supersedes=None,
     )
 
 
-def _summary(assessment: Assessment, inverted: tuple[str, ...], model: ModelRef) -> str:
+def _summary(assessment: Assessment, inverted: tuple[str, ...], model: ModelRef, *, backfill: bool) -> str:
     """One line for an inbox, without patient data."""
     where = f"T-wave inversion in {', '.join(inverted)}" if inverted else "No T-wave inversion"
     match assessment.verdict:
@@ -68,14 +79,19 @@ def _summary(assessment: Assessment, inverted: tuple[str, ...], model: ModelRef)
         text += f" (P {assessment.probability:.2f}, threshold {assessment.threshold:.2f})"
     if model.training != "trained":
         text += f". {model.training.upper()} MODEL, not for clinical use"
+    if backfill:
+        text += ". Backfill: filed, no alert"
     return text + ". Preliminary, over-read required."
 
 
-def _dedupe_key(patient: PatientRef, encounter: str | None, ecg: EcgSummary, recording_digest: str) -> str:
-    """The same for every finding on one recording, however often it is sent and whichever model reads it.
+def _dedupe_key(patient: PatientRef, encounter: str | None, ecg: EcgSummary, recording: str) -> str:
+    """The same for every finding on one recording, whatever message brought it and whichever model read it.
 
-    Carts give the time to the minute, and record twice in one: the samples tell such recordings apart. The price is
-    that one recording in two formats, rounded differently, has two keys: a repeated alert is better than a lost one.
+    A key that is too coarse loses an alert; one that is too fine shows it twice. So the samples belong to it, for two
+    recordings can bear one time; and who was meant, for under another patient or encounter other people are told.
+    Order numbers do not: they are corrected afterwards. The time counts to the minute, as in UTC, because formats carry
+    more or less of it, in one zone or another.
     """
-    parts = (patient.assigner or "", patient.id, encounter or "", ecg.acquired_at.isoformat(), recording_digest)
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:32]
+    minute = (ecg.acquired_at - _EPOCH) // timedelta(minutes=1)
+    facts = (patient.assigner, patient.id, encounter, minute, recording)
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -15,11 +15,14 @@ NO_VALUE: Final = Field("")
 
 LOCAL: Final = "99ECG"  # HL7 table 0396: "99" and letters is a local code system
 LOINC: Final = "LN"
+_NULL: Final = '""'  # a field of two quotes tells the receiver to delete what it has
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def text_field(value: str) -> Field:
     """ST, ID or SI: one value, its delimiters and control characters escaped."""
+    if value == _NULL:
+        return Field("\\X2222\\")
     return Field(_CONTROL.sub(lambda found: f"\\X{ord(found[0]):02X}\\", STANDARD.escaped(value)))
 
 
@@ -35,7 +38,7 @@ def formatted_field(text: str) -> Field:
 
 def time_field(moment: datetime) -> Field:
     """TS to the second, with the zone it came with."""
-    return Field(f"{moment.year:04d}{moment:%m%d%H%M%S%z}"[:19])  # %Y does not pad
+    return Field(f"{moment.year:04d}{moment:%m%d%H%M%S%z}"[:19])  # %Y has no zeros before the year 1000
 
 
 def number_field(value: float, digits: int) -> Field:

@@ -1,6 +1,6 @@
 """A finding as an HL7 v2.5.1 ORU^R01 message: preliminary, under an order entry of its own, every value escaped.
 
-Fields are listed in `docs/ehr.md`. The same finding gives the same bytes.
+Fields are listed in `docs/ehr.md`. The same finding, sent for the same reason, gives the same bytes.
 """
 
 import hashlib
@@ -21,13 +21,23 @@ from adapters.hl7v2.oru.encoding import (
     text_field,
     time_field,
 )
-from adapters.hl7v2.oru.observations import Observation, describe_model, model_warning, observations
+from adapters.hl7v2.oru.observations import Observation, describe_model, lateness, model_warning, observations
 from schemas.finding import Finding, PatientRef
 
 PRODUCT: Final = "ECG-R1"
 CONTROL_ID_CHARACTERS: Final = 20  # MSH-10 and SFT-4 hold no more in 2.5.1
-_UNITS: Final = {"mV": "millivolt", "ms": "millisecond", "/min": "per minute", "deg": "degree", "1": "unity"}
-_OID: Final = re.compile(r"[0-2](\.(0|[1-9]\d*))+")
+_UNITS: Final = {
+    "h": "hour",
+    "mV": "millivolt",
+    "ms": "millisecond",
+    "/min": "per minute",
+    "deg": "degree",
+    "1": "unity",
+}
+_OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+")
+
+Event = Literal["alert", "review"]
+"""Why a message is sent: to alert somebody; or too late for that, to be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,42 +50,37 @@ class Route:
     processing_id: Literal["P", "T", "D"] = "P"
 
 
-Event = Literal["alert", "review"]
-"""What a message is about one finding: another event of the same finding is no repetition."""
+def event_of(late_h: int | None) -> Event:
+    """Why a finding is sent whose ECG is so many hours too old for an alert, or is not (None)."""
+    return "alert" if late_h is None else "review"
 
 
-def control_id(finding_id: str, event: Event = "alert", revision: int = 1) -> str:
-    """MSH-10: of the finding, the kind of event and its revision; so the same for every transmission of one event."""
-    return hashlib.sha256(f"{finding_id}/{event}/{revision}".encode()).hexdigest()[:CONTROL_ID_CHARACTERS]
+def control_id(finding_id: str, event: Event, revision: int = 0) -> str:
+    """MSH-10: a digest of the finding, of why it is sent, and of which statement of it this is.
+
+    Every transmission of one of them has the same id, and no two of them share one: a receiver drops what it has seen,
+    and must not take the review of a finding, or a later word on it, for a repetition of its alert.
+    """
+    return hashlib.sha256(f"{event}/{revision}/{finding_id}".encode()).hexdigest()[:CONTROL_ID_CHARACTERS]
 
 
 def build_oru(finding: Finding, route: Route, late_h: int | None = None) -> bytes:
     """The message, in UTF-8, each segment ended by a carriage return.
 
-    With `late_h`, whole hours since the recording, it is no alert any more but a review that says how late it is.
+    An alert, or with `late_h`, the age of the ECG in whole hours, a review: of no priority, and it says how late it is.
     """
-    finding = finding if late_h is None else _as_review(finding, late_h)
     segments = [
-        _header(finding, route, "alert" if late_h is None else "review"),
+        _header(finding, route, event_of(late_h)),
         _software(finding),
         _patient(finding.patient),
         *_visit(finding.encounter),
-        *_order(finding),
-        *_notes(_provenance(finding)),
+        *_order(finding, event_of(late_h)),
+        *_notes(([] if late_h is None else [lateness(finding, late_h)]) + [*_provenance(finding)]),
     ]
-    for number, observation in enumerate(observations(finding), 1):
+    for number, observation in enumerate(observations(finding, late_h), 1):
         segments.append(_result(number, observation, finding))
         segments += _notes(observation.notes)
     return "".join(f"{segment}\r" for segment in segments).encode()
-
-
-def _as_review(finding: Finding, late_h: int) -> Finding:
-    """The finding with the words of a review, and nothing that would raise an alarm."""
-    summary = f"For review, {late_h} h after the recording, no alert any more: {finding.flag.summary}"
-    flag = finding.flag.model_copy(
-        update={"raised": False, "priority": "routine", "summary": summary, "expires_at": None}
-    )
-    return finding.model_copy(update={"flag": flag})
 
 
 def _header(finding: Finding, route: Route, event: Event) -> str:
@@ -129,7 +134,7 @@ def _visit(encounter: str | None) -> Iterator[str]:
         yield segment("PV1", {1: text_field("1"), 2: text_field("U"), 19: text_field(encounter)})  # U: class unknown
 
 
-def _order(finding: Finding) -> Iterator[str]:
+def _order(finding: Finding, event: Event) -> Iterator[str]:
     """ORC and OBR. The filler number is this finding's own, so that the ECG's own result is not overwritten."""
     placer, filler = text_field(finding.order.placer or ""), component_field(finding.finding_id, PRODUCT)
     yield segment("ORC", {1: text_field("RE"), 2: placer, 3: filler})
@@ -144,6 +149,8 @@ def _order(finding: Finding) -> Iterator[str]:
         24: text_field("EC"),
         25: text_field("P"),
     }
+    if event == "review":
+        fields[27] = component_field("", "", "", "", "", "R")  # routine: whoever sorts by priority puts it last
     yield segment("OBR", fields | ({29: Field(parent)} if parent else {}))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 from adapters.hl7v2.oru.encoding import (
@@ -15,7 +16,7 @@ from adapters.hl7v2.oru.encoding import (
     text_field,
     time_field,
 )
-from schemas.finding import Assessment, Finding, ModelRef
+from schemas.finding import Assessment, Finding, ModelRef, hours_after
 
 # An FT holds 65536 characters, and escaping can make five of one. The model writes a tenth of this.
 _MAX_REASONING_CHARACTERS: Final = 12_000
@@ -62,22 +63,36 @@ def _loinc(code: str, meaning: str) -> Field:
     return component_field(code, meaning, LOINC)
 
 
-def observations(finding: Finding) -> Iterator[Observation]:
-    """All observations of a finding, in the order of their segments."""
-    yield _verdict(finding)
-    yield from _flag(finding)
+def lateness(finding: Finding, late_h: int) -> str:
+    """That it comes too late for an alert. The end of the last whole hour stands for the time of sending.
+
+    So it is true whenever the message is sent again, and the same bytes for an hour at least.
+    """
+    recorded, delivered = finding.ecg.acquired_at, hours_after(finding.ecg.acquired_at, late_h)
+    late = f"by {late_h} h" if late_h else "by less than 1 h"
+    return f"Late {late}, for review, no alert: recorded {_clock(recorded)}, delivered after {_clock(delivered)}"
+
+
+def _clock(moment: datetime) -> str:
+    return moment.isoformat(" ", "minutes")
+
+
+def observations(finding: Finding, late_h: int | None = None) -> Iterator[Observation]:
+    """All observations of a finding, in the order of their segments. With `late_h` they are those of a review."""
+    yield _verdict(finding, late_h)
+    yield from _flag(finding, late_h)
     yield from _chances(finding.assessment)
     yield from _measured(finding)
     yield from _reasoning(finding)
 
 
-def _verdict(finding: Finding) -> Observation:
+def _verdict(finding: Finding, late_h: int | None) -> Observation:
     verdict, probability = finding.assessment.verdict, finding.assessment.probability
     shown = ". ".join(filter(None, (_VERDICTS[verdict], model_warning(finding.provenance.model))))
-    # Nothing for the rest: the absence of an ischemic T-wave inversion is no normal ECG.
-    abnormal = (
-        ("AA" if finding.flag.priority == "stat" else "A") if verdict == "ischemic" and finding.flag.raised else ""
-    )
+    # Nothing for the rest: the absence of an ischemic T-wave inversion is no normal ECG. Nor for a review: A and AA are
+    # what engines page on, and no other value of table 0078 means "abnormal, but too late to alert".
+    alerts = verdict == "ischemic" and late_h is None
+    abnormal = ("AA" if finding.flag.priority == "stat" else "A") if alerts else ""
     return Observation(
         "CWE",
         component_field("TWI-VERDICT", "T-wave inversion, automated reading", LOCAL, "8601-7", "EKG impression", LOINC),
@@ -87,10 +102,17 @@ def _verdict(finding: Finding) -> Observation:
     )
 
 
-def _flag(finding: Finding) -> Iterator[Observation]:
+def _flag(finding: Finding, late_h: int | None) -> Iterator[Observation]:
     flag = finding.flag
-    yield Observation("TX", _local("FLAG-SUMMARY", "Alert"), text_field(flag.summary))
-    yield Observation("ST", _local("FLAG-PRIORITY", "Alert priority"), text_field(flag.priority))
+    if late_h is None:
+        yield Observation("TX", _local("FLAG-SUMMARY", "Alert"), text_field(flag.summary))
+        yield Observation("ST", _local("FLAG-PRIORITY", "Alert priority"), text_field(flag.priority))
+    else:
+        summary = f"{lateness(finding, late_h)}. {flag.summary}"
+        yield Observation("TX", _local("FLAG-SUMMARY", "Review"), text_field(summary))
+        yield Observation("ST", _local("FLAG-PRIORITY", "Alert priority"), text_field("routine"))
+        code = _local("FLAG-LATE", "Age of the ECG, too high for an alert")
+        yield Observation("NM", code, number_field(late_h, 0), unit="h")
     yield Observation("ST", _local("FLAG-DEDUPE-KEY", "Equal for alerts on the same ECG"), text_field(flag.dedupe_key))
     if flag.expires_at is not None:
         yield Observation("TS", _local("FLAG-EXPIRES", "Alert is void after"), time_field(flag.expires_at))

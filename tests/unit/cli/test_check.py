@@ -110,3 +110,20 @@ def test_the_codecs_that_are_read_are_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "cramjam", None)  # what an import then finds
     with pytest.raises(SettingsError, match="the packages for snappy are missing"):
         _check_codecs()
+
+
+@pytest.mark.parametrize(
+    ("settings", "failed", "said"),
+    [
+        ({}, 0, "ok    retention: records are kept for ever"),
+        ({"log_keep_days": 3000}, 0, "ok    retention: records are kept for 3000 days"),
+        ({"log_keep_days": 30}, 1, "FAIL  retention: ECG_LOG_KEEP_DAYS is 30, and ECG_AUDIT_KEEP_DAYS 2192"),
+        ({"log_keep_bytes": 1_000_000_000}, 0, "warn  retention: ECG_LOG_KEEP_BYTES may take records before"),
+    ],
+)
+def test_an_embedded_log_has_to_keep_what_an_audit_asks_for_too(
+    capsys: pytest.CaptureFixture[str], settings: dict[str, int], failed: int, said: str
+) -> None:
+    found = check._report_on_embedded_retention(Settings(**settings))  # type: ignore[arg-type]
+    assert len(found) == failed
+    assert said in capsys.readouterr().err

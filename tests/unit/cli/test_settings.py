@@ -84,6 +84,7 @@ def test_a_value_in_the_environment_arrives_where_it_belongs(name: str, monkeypa
         "log": "sqlite:///log.db",
         "deliver_to": "mllp://receiver:2575",
         "model_digest": "0" * 64,
+        "log_keep_bytes": "100000000",
         "site_zone": "Europe/Berlin",
         "site_charset": "latin-1",
         "review_lifetime_h": "24.0",

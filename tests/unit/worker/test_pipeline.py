@@ -2,9 +2,9 @@
 
 import functools
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,7 +19,7 @@ from simulator.edits import invert_t_waves, real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
 from tests.support.results import answer
 from worker import pipeline
-from worker.backfill_header import BACKFILL, BACKFILL_HEADER
+from worker.backfill_header import MARK
 from worker.engine.question import Answer
 from worker.picture.layout import make_layout
 from worker.pipeline import OutOfTime, conclude, prepare
@@ -85,6 +85,54 @@ def test_a_grounded_ischemic_answer_raises_a_flag(inverted: bytes) -> None:
     assert finding.provenance.render.digest is not None
 
 
+def test_an_ecg_of_a_backfill_is_read_as_any_other_and_alerts_nobody(inverted: bytes) -> None:
+    said = say("T wave inversion in V2, V3 and V4, symmetric.")
+    marked = Record("files", 0, 0, 1000, None, inverted, (MARK,))
+    filed, alert = read_record(marked, said), read(inverted, said)
+    assert isinstance(filed, Finding)
+    assert isinstance(alert, Finding)
+    assert (filed.flag.raised, filed.source.backfill) == (False, True)
+    assert "Backfill: filed, no alert" in filed.flag.summary
+    same = {"source": alert.source, "flag": alert.flag}
+    assert filed.model_copy(update=same).to_json() == alert.to_json()
+    assert b'"backfill":true' in filed.to_json()
+    assert b'"backfill"' not in alert.to_json()
+    again = read_record(marked, said)
+    assert isinstance(again, Finding)
+    assert again.to_json() == filed.to_json()
+
+
+def test_two_recordings_of_one_minute_are_two_alerts_and_one_sent_again_is_one() -> None:
+    said = say("T wave inversion in V2, V3 and V4, symmetric.")
+    ecg = resample(invert_t_waves(real_ecg(), ("V2", "V3", "V4"), depth_mv=0.4), 500)
+    other = resample(invert_t_waves(real_ecg(), ("V2", "V3", "V4"), depth_mv=0.5), 500)
+    corrected = replace(ecg, message_id="another", order=replace(ecg.order, placer="corrected", filler="too"))
+    keys = []
+    for each in (ecg, other, corrected):
+        finding = read(write_hl7v2(each, variant="na"), said)
+        assert isinstance(finding, Finding)
+        assert finding.flag.raised
+        keys.append((finding.finding_id, finding.flag.dedupe_key))
+    (first, key), (second, other_key), (third, corrected_key) = keys
+    assert len({first, second, third}) == 3
+    assert key == corrected_key != other_key
+
+
+def test_a_flagged_ecg_without_a_date_worth_the_name_is_a_finding() -> None:
+    """9999-12-31 is a usual stand-in for it."""
+    said = say("T wave inversion in V2, V3 and V4, symmetric.")
+    ecg = resample(invert_t_waves(real_ecg(), ("V2", "V3", "V4"), depth_mv=0.4), 500)
+    dated = prepare(
+        Record("files", 0, 0, 1000, None, b""),
+        lambda _: replace(ecg, acquired_at=datetime.max.replace(tzinfo=UTC)),
+        SMALL,
+    )
+    assert isinstance(dated, PreparedEcg)
+    finding = conclude(dated, said, READER)
+    assert finding.flag.raised
+    assert Finding.model_validate_json(finding.to_json()) == finding
+
+
 def test_an_answer_that_the_waveform_contradicts_raises_none(inverted: bytes) -> None:
     finding = read(inverted, say("T wave inversion in V2 and V6."))
     assert isinstance(finding, Finding)
@@ -138,31 +186,6 @@ def test_a_first_record_is_spoken_of_as_before_there_were_redrives() -> None:
         assert result == read_record(replace(record, headers=()))
         assert b"redrive" not in result.to_json()
         assert CANARY not in result.to_json().decode()
-
-
-def test_a_backfill_is_a_finding_that_says_so_and_never_an_alert(inverted: bytes) -> None:
-    answer = say("T wave inversion in V2, V3 and V4, symmetric.")
-    record = Record("files", 0, 0, 1000, None, inverted)
-    live = read_record(record, answer)
-    filed = read_record(replace(record, headers=((BACKFILL_HEADER, BACKFILL),)), answer)
-    assert isinstance(live, Finding)
-    assert isinstance(filed, Finding)
-    assert (live.flag.raised, filed.flag.raised) == (True, False)
-    assert (live.source.backfill, filed.source.backfill) == (False, True)
-    assert b"backfill" not in live.to_json()
-    assert Finding.model_validate_json(filed.to_json()) == filed
-    assert filed.assessment == live.assessment
-
-
-def test_two_recordings_of_one_minute_are_two_alerts_and_one_sent_twice_is_one() -> None:
-    ecg = resample(invert_t_waves(real_ecg(), ("V2", "V3", "V4"), depth_mv=0.4), 500)
-    moved = replace(ecg, samples_uv=np.roll(ecg.samples_uv, 7, axis=1))
-    keys = []
-    for sent in (ecg, replace(ecg, message_id="another"), moved):
-        finding = read(write_hl7v2(sent, variant="na"))
-        assert isinstance(finding, Finding)
-        keys.append(finding.flag.dedupe_key)
-    assert keys[0] == keys[1] != keys[2]
 
 
 def judge(payload: bytes) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.ecg import LEADS, Ecg, Filters, Order, Patient
+from schemas.ecg import INDEPENDENT_LEADS, LEADS, Ecg, Filters, Order, Patient
 from schemas.finding import QualityFlag
-from worker.provenance import ecg_digest, finding_id, fingerprint
+from worker.provenance import ecg_digest, finding_id, fingerprint, recording_digest
 
 
 def an_ecg() -> Ecg:
@@ -72,6 +72,43 @@ def test_priority_device_filters_and_notes_do_not_make_another_ecg() -> None:
         notes=(QualityFlag(lead=None, problem="time_zone_assumed"),),
     )
     assert ecg_digest(same) == ecg_digest(an_ecg())
+
+
+RECORDED = np.random.default_rng(1).normal(0, 300, (12, 500)).astype(np.float32)
+
+
+def recorded(samples_uv: np.ndarray[tuple[int, ...], Any] = RECORDED, **changes: Any) -> str:
+    return recording_digest(dataclasses.replace(an_ecg(), samples_uv=np.asarray(samples_uv, np.float32), **changes))
+
+
+def test_a_recording_is_its_samples_whatever_is_said_of_it() -> None:
+    for name, other in OTHERS.items():
+        if name not in ("sample", "leads"):
+            assert recorded(**other) == recorded(), name
+    derived = RECORDED.copy()
+    derived[2:6] += 7
+    assert recorded(derived) == recorded()
+    assert recorded(RECORDED[[0, 1, *range(6, 12)]], leads=INDEPENDENT_LEADS) == recorded()
+
+
+def test_what_two_formats_round_differently_is_one_recording() -> None:
+    whole = np.rint(RECORDED)
+    assert recorded(whole + 0.4) == recorded(whole - 0.4) == recorded(whole)
+    assert recorded(np.zeros_like(RECORDED)) == recorded(-np.zeros_like(RECORDED))
+
+
+def test_another_recording_is_another_one() -> None:
+    changed, shorter, padded = RECORDED.copy(), RECORDED[:, :-1], RECORDED.copy()
+    changed[11, 499] += 1
+    padded[7, 3] = np.nan
+    swapped = RECORDED[[1, 0, *range(2, 12)]]
+    fewer = recorded(RECORDED[:11], leads=LEADS[:11])
+    found = [recorded(), *map(recorded, (changed, shorter, padded, swapped)), fewer]
+    assert len(set(found)) == len(found)
+    other_padding = padded.copy()
+    other_padding.view(np.uint32)[7, 3] ^= 1
+    assert np.isnan(other_padding[7, 3])
+    assert recorded(other_padding) == recorded(padded)
 
 
 def test_another_model_makes_another_finding() -> None:

@@ -373,14 +373,3 @@ def test_an_alert_that_waits_for_longer_than_it_lives_is_a_review_the_same_each_
     assert set(desk.late) == {None, 24}
     assert desk.late[-1] == 24, "as it was when it was first tried as a review, though it is 26 h by now"
     assert desk.rejections == []
-
-
-def test_an_alert_that_is_older_than_a_review_may_be_is_recorded_and_not_sent() -> None:
-    before = REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": "alert.expired"}) or 0.0
-    desk = Desk(lambda number: None, wall_clock=lambda: RECORDED_S + 169 * HOUR_S)
-    desk.run(alerts(0, 1), *idle(20))
-    assert desk.asked == []
-    assert [rejection.reason for rejection in desk.rejections] == ["alert.expired", "alert.expired"]
-    assert [rejection.attempts for rejection in desk.rejections] == [0, 0]
-    assert desk.position == 2
-    assert (REGISTRY.get_sample_value("ecg_deliveries_total", {"outcome": "alert.expired"}) or 0.0) - before == 2

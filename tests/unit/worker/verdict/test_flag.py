@@ -1,7 +1,8 @@
 """A flag needs everything to be right at once."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -18,8 +19,9 @@ GOOD: dict[str, Any] = {
     "patient": PATIENT,
     "encounter": "e1",
     "ecg": SUMMARY,
-    "recording_digest": "r",
+    "recording": "r",
     "ordered": "routine",
+    "backfill": False,
 }
 
 
@@ -50,6 +52,7 @@ def test_a_flag_is_raised_when_everything_is_right() -> None:
         {"quality": Quality(usable=False, flags=())},
         {"model": ModelRef(name="m", digest="d", training="untrained")},
         {"backfill": True},
+        {"backfill": True, "ordered": "stat"},
     ],
     ids=str,
 )
@@ -69,6 +72,28 @@ def test_probability_at_the_threshold_counts_and_the_least_below_does_not(thresh
 
 def test_an_alert_lives_for_a_day_from_the_recording_on() -> None:
     assert flag().expires_at == SUMMARY.acquired_at + timedelta(hours=24)
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=-12)), ZoneInfo("America/New_York")], ids=str)
+@pytest.mark.parametrize("moment", [datetime.min, datetime.max, datetime.max - timedelta(hours=23)], ids=str)
+def test_an_alert_at_either_end_of_the_calendar_lives_until_its_end_at_most(moment: datetime, zone: tzinfo) -> None:
+    recorded = moment.replace(tzinfo=zone)
+    raised = flag(ecg=SUMMARY.model_copy(update={"acquired_at": recorded}))
+    last = datetime.max.replace(tzinfo=zone)
+    assert raised.expires_at == (recorded + timedelta(hours=24) if moment.year == 1 else last)
+    again = Flag.model_validate_json(raised.model_dump_json()).expires_at
+    assert again is not None
+    assert abs(again - raised.expires_at) < timedelta(minutes=1), "old local times are off by seconds, JSON's are not"
+
+
+def test_what_comes_of_a_backfill_says_why_it_is_filed() -> None:
+    filed = flag(backfill=True)
+    assert filed.summary == (
+        "T-wave inversion in V2, V3: possibly ischemic (P 0.90, threshold 0.50). Backfill: filed, no alert. "
+        "Preliminary, over-read required."
+    )
+    assert "filed" not in flag().summary
+    assert filed.dedupe_key == flag().dedupe_key
 
 
 def test_a_demo_model_says_so_in_the_flag() -> None:
@@ -132,16 +157,24 @@ def test_the_dedupe_key_is_the_recordings_own_and_shows_no_patient() -> None:
         {"patient": PATIENT.model_copy(update={"assigner": "HOSP"})},
         {"encounter": "e2"},
         {"encounter": None},
-        {"recording_digest": "another in the same minute"},
-        {"ecg": SUMMARY.model_copy(update={"acquired_at": SUMMARY.acquired_at + timedelta(microseconds=1)})},
+        {"ecg": SUMMARY.model_copy(update={"acquired_at": SUMMARY.acquired_at + timedelta(minutes=1)})},
+        {"recording": "another of the same minute"},
     ],
     ids=str,
 )
-def test_the_dedupe_key_tells_patients_encounters_and_times_apart(change: dict[str, Any]) -> None:
+def test_the_dedupe_key_tells_patients_encounters_times_and_recordings_apart(change: dict[str, Any]) -> None:
     assert flag(**change).dedupe_key != flag().dedupe_key
+
+
+def test_a_format_that_tells_the_seconds_and_another_zone_names_the_same_recording() -> None:
+    there = SUMMARY.acquired_at.astimezone(timezone(timedelta(hours=-5))) + timedelta(seconds=59, microseconds=999_999)
+    assert flag(ecg=SUMMARY.model_copy(update={"acquired_at": there})).dedupe_key == flag().dedupe_key
 
 
 def test_the_dedupe_key_does_not_confuse_where_one_part_ends() -> None:
     one = flag(patient=PATIENT.model_copy(update={"id": "12"}), encounter="3")
     other = flag(patient=PATIENT.model_copy(update={"id": "1"}), encounter="23")
     assert one.dedupe_key != other.dedupe_key
+
+    nothing = flag(patient=PATIENT.model_copy(update={"id": "1\x1f2"}), encounter=None)
+    assert nothing.dedupe_key != flag(patient=PATIENT.model_copy(update={"id": "1"}), encounter="2").dedupe_key
