@@ -9,6 +9,7 @@ from cli import failure, options
 from cli.commands import (
     check,
     deliver,
+    deliveries,
     demo,
     export_vision,
     files,
@@ -44,6 +45,7 @@ app.command()(files.render)
 app.command()(topics.submit)
 app.command()(topics.read)
 app.command()(failure.service(deliver.deliver))
+app.add_typer(deliveries.app, name="deliveries")
 app.command()(replay.replay)
 app.add_typer(rejections.app, name="rejections")
 app.add_typer(log.app, name="log")

@@ -3,6 +3,7 @@
     WorkerError
       LogError               the log: LogUnavailable, PublishFailed, Fenced
       ReceiverError          where findings are delivered to
+      ReceiverAway           the receiver, while findings are sent again
       SettingsError          flags, environment, file
       BundleError            a model directory
       EngineError            running it

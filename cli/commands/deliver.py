@@ -6,12 +6,13 @@ from typing import Annotated
 import typer
 
 from adapters.deadline import call_with_deadline
-from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiver
+from adapters.outbound import MllpReceiver
 from cli import options
 from cli.ending import Ending
-from cli.settings import Settings, SettingsError
+from cli.settings import Settings
 from cli.wiring import service
 from cli.wiring.log import open_configured_log, require_topics
+from cli.wiring.receiver import open_configured_receiver
 from worker.operations import logs
 from worker.stream.stop import Stop
 
@@ -43,18 +44,12 @@ def deliver(
     settings = Settings.load(deliver_to=to, log=log, deliver_group=group, config=config)
     logs.configure(settings.log_level)
     # Crash-only: whatever comes out of here ends the process, which says so; the committed positions are right.
-    _serve(settings, _receiver(settings, "--to" if to else "deliver_to"), Ending(settings.drain_s), idle_exit)
-
-
-def _receiver(settings: Settings, source: str) -> MllpReceiver:
-    deliver = settings.deliver
-    if deliver.to is None:
-        raise SettingsError("no receiver: give --to URL or set ECG_DELIVER_TO")
-    files = deliver.tls if deliver.tls != TlsFiles() else None
-    try:
-        return open_receiver(deliver.to, deliver.route, deliver.waits, files, allow_plaintext=deliver.allow_plaintext)
-    except ReceiverError as error:
-        raise SettingsError(f"{source}: {error}") from None
+    _serve(
+        settings,
+        open_configured_receiver(settings, "--to" if to else "deliver_to"),
+        Ending(settings.drain_s),
+        idle_exit,
+    )
 
 
 def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit_s: float | None) -> None:

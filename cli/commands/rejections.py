@@ -1,44 +1,31 @@
 """Commands on rejections: list them, and put their records back on the inbound topic."""
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.log import Log, Position, Record
-from cli import options, output
+from cli import open_rejections, options, output
 from cli.settings import Settings
 from cli.wiring.log import open_configured_log, require_topics
-from schemas.finding import RecordRef
-from schemas.rejection import Reason, Rejection
+from schemas.rejection import Reason
 
 if TYPE_CHECKING:
-    from worker.history.interval import Interval
     from worker.redrive.redriver import RedriveOutcome
-    from worker.stream.group_position import GroupPosition
 
 Reasons = Annotated[
     list[str] | None,
     typer.Option("--reason", metavar="CODE", help="only rejections with this code; may be given more than once"),
 ]
-From = Annotated[
-    str | None,
-    typer.Option("--from", metavar="T", help="rejections from this offset, or ISO 8601 time; default: the first"),
-]
-To = Annotated[
-    str | None, typer.Option("--to", metavar="T", help="offset or time, exclusive; default: the last rejection now")
-]
-
 app = typer.Typer(help="List rejections, and put their records back on the inbound topic.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(
     reason: Reasons = None,
-    start: From = None,
-    end: To = None,
+    start: open_rejections.From = None,
+    end: open_rejections.To = None,
     slack: options.Slack = options.DEFAULT_SLACK_S,
     count: Annotated[bool, typer.Option("--count", help="one line a code, with how many there are")] = False,
     log: options.LogUrl = None,
@@ -53,6 +40,7 @@ def list_(
     Example: ecg-worker rejections list --reason payload.unknown_format --from 2026-03-03T00:00:00Z
     """
     from worker.history.interval import Interval
+    from worker.history.results import rejection_in
 
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, group=group, config=config)
@@ -62,7 +50,8 @@ def list_(
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.rejections_topic)
         interval = Interval.resolve(opened, [settings.rejections_topic], *bounds, slack)
-        for is_open, record, rejection in _open_first(opened, f"{settings.group}-redrive", interval):
+        for is_open, record in open_rejections.open_first(opened, f"{settings.group}-redrive", interval):
+            rejection = rejection_in(record.value)
             if rejection is None:
                 unreadable += 1
                 output.notify(f"{record.topic}/{record.partition}/{record.offset} is no rejection")
@@ -80,8 +69,8 @@ def list_(
 @app.command()
 def redrive(
     reason: Reasons = None,
-    start: From = None,
-    end: To = None,
+    start: open_rejections.From = None,
+    end: open_rejections.To = None,
     slack: options.Slack = options.DEFAULT_SLACK_S,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be done; move nothing")] = False,
     give_up: Annotated[
@@ -120,21 +109,13 @@ def redrive(
                 output.emit_json(_settled(outcome, done, dry_run=dry_run))
 
         parts.enter_context(output.stderr.status("redriving"))
-        Redriver(opened, _position(opened, settings, parts, dry_run=dry_run), plan, on_progress).run()
+        position = open_rejections.position(
+            opened, f"{settings.group}-redrive", settings.rejections_topic, settings.member, parts, dry_run=dry_run
+        )
+        Redriver(opened, position, plan, on_progress).run()
     what = done.replace("_", " ")
     output.notify(f"{counts['done']} {'would be ' if dry_run else ''}{what}, {counts['refused']} refused")
     raise typer.Exit(int(counts["refused"] > 0))
-
-
-def _position(log: Log, settings: Settings, parts: ExitStack, *, dry_run: bool) -> "GroupPosition":
-    """The position in the group that remembers what was redriven."""
-    from worker.stream.group_position import ExclusiveMember, ReadOnlyPosition
-
-    group, topic = f"{settings.group}-redrive", settings.rejections_topic
-    if dry_run:
-        return ReadOnlyPosition(log, group, log.partitions(topic))
-    member = parts.enter_context(closing(log.join(group, [topic], settings.member)))
-    return ExclusiveMember(member, log.partitions(topic))
 
 
 def _reasons(codes: list[str] | None) -> frozenset[Reason]:
@@ -143,25 +124,6 @@ def _reasons(codes: list[str] | None) -> frozenset[Reason]:
         if code not in known:
             raise typer.BadParameter(f"{code!r} is no code; docs/rejections.md has them all", param_hint="--reason")
     return frozenset(known[code] for code in codes or ())
-
-
-def _open_first(log: Log, group: str, interval: "Interval") -> Iterator[tuple[bool, Record, Rejection | None]]:
-    """Each record with whether it is open, and the rejection in it. Read twice, so that nothing is held in memory.
-
-    The group's positions are asked for once: what is settled meanwhile is neither printed twice nor left out.
-    """
-    from worker.history.results import rejection_in
-    from worker.history.scan import Scan
-    from worker.stream.ledger import PartitionLedger
-
-    positions = {partition: log.committed(group, partition) or Position(0) for partition in interval.ranges}
-    for wanted in (True, False):
-        ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
-        for record in Scan(log, interval):
-            partition = record.topic_partition
-            is_open = record.offset >= positions[partition].offset and ledgers[partition].take(record.offset)
-            if is_open is wanted:
-                yield is_open, record, rejection_in(record.value)
 
 
 def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str, Any]:
@@ -178,10 +140,6 @@ def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str
 def _refused(outcome: "RedriveOutcome") -> str:
     """Coordinates and a code; nothing else of the record or the rejection."""
     assert outcome.refusal is not None
-    rejected = f"rejection {_name(outcome.rejection)}"
-    record = f"record {_name(outcome.record)}, " if outcome.record else ""
+    rejected = f"rejection {open_rejections.name(outcome.rejection)}"
+    record = f"record {open_rejections.name(outcome.record)}, " if outcome.record else ""
     return f"{record}{rejected}: {outcome.refusal}"
-
-
-def _name(at: RecordRef) -> str:
-    return f"{at.topic}/{at.partition}/{at.offset}"

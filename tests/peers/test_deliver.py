@@ -202,14 +202,18 @@ def test_without_an_acknowledgement_the_same_message_is_sent_until_it_is_accepte
     assert site.undone() == 0
 
 
-def test_a_receiver_that_never_answers_is_given_up_and_the_rejection_says_so(
-    receiver: HapiReceiver, site: Site
-) -> None:
-    site.append([flagged(1)])
+def test_a_receiver_that_never_answers_is_waited_for(receiver: HapiReceiver, site: Site) -> None:
+    site.append([flagged(1), flagged(2)])
     receiver.tell("stall")
-    site.deliver(receiver, DELIVER_ACK_S="0.2", DELIVER_SENDS="2")
-    (rejection,) = site.rejections()
-    assert (rejection.reason, rejection.ack_code, rejection.attempts) == ("receiver.no_ack", None, 2)
+    settings = {"DELIVER_ACK_S": "0.2", "DELIVER_SENDS": "2", "DELIVER_LONGEST_PAUSE_S": "0.2"}
+    with site.deliverer(receiver, "--idle-exit", "1", **settings) as process:
+        wait_until(lambda: len(receiver.received()) >= 8, "both come again and again")
+        assert site.rejections() == []
+        receiver.tell("accept")
+        assert process.wait(LIMIT_S) == 0
+    assert sorted(accepted(receiver)) == ids([1, 2])
+    assert site.undone() == 0
+    assert site.rejections() == []
 
 
 def test_a_receiver_that_is_half_open_gets_everything_once_it_is_back(receiver: HapiReceiver, site: Site) -> None:
@@ -219,7 +223,7 @@ def test_a_receiver_that_is_half_open_gets_everything_once_it_is_back(receiver: 
         receiver.freeze()
         site.append([flagged(2), flagged(3)])
         assert process.stderr is not None
-        while b"no acknowledgement" not in process.stderr.readline():
+        while b"the receiver is away" not in process.stderr.readline():
             assert process.poll() is None
         receiver.thaw()
         process.communicate(timeout=LIMIT_S)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli import settings_page
+from worker.delivery.redelivery import RedeliveryRefusal
 from worker.verdict import assessment, screening
 from worker.waveform import quality
 
@@ -17,6 +18,11 @@ def test_every_reason_and_problem_is_explained() -> None:
     explained = set(re.findall(r"`([a-z0-9_]+)`", page))
     assert set(quality.PROBLEMS) | set(assessment.REASONS) <= explained
     assert set(screening.REASONS) - {"t_wave_inversion"} <= explained
+
+
+def test_every_code_of_sending_again_is_explained_as_it_is_meant() -> None:
+    page = (ROOT / "docs" / "ehr.md").read_text(encoding="utf-8")
+    assert [code for code in RedeliveryRefusal if f"| `{code}` | {code.meaning} |\n" not in page] == []
 
 
 def test_every_note_of_a_decoder_is_explained() -> None:

@@ -251,10 +251,9 @@ class Deliverer:
     def _reject(self, pending: Pending, reason: DeliveryReason, answer: Refused | None = None) -> None:
         sends = self._patience.sends(pending.coordinates)
         self._settle(pending, self._writer.rejection(pending, reason, sends, answer))
-        log.error(
-            "not delivered", reason=reason, attempt=sends, count=pending.next_offset - pending.record.offset,
-            **_where(pending),
-        )  # fmt: skip
+        count = pending.next_offset - pending.record.offset
+        more = {"count": count} if count > 1 else {}
+        log.error("not delivered", reason=reason, attempt=sends, **_where(pending), **more)
 
     def _collect(self) -> None:
         """Move on what is settled, with what needs no delivery, up to the first alert that still waits."""

@@ -8,6 +8,7 @@ from typing import Annotated, Final, get_args
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from adapters.log import Log, Record, TopicPartition
+from schemas.delivery import DeliveryRejection
 from schemas.finding import Finding
 from schemas.rejection import Rejection
 from worker.history.interval import Coordinates
@@ -58,6 +59,14 @@ def rejection_in(value: bytes) -> Rejection | None:
     """The rejection that the bytes are, or None if they are none."""
     result = parse(value)
     return result if isinstance(result, Rejection) else None
+
+
+def delivery_rejection_in(value: bytes) -> DeliveryRejection | None:
+    """The delivery rejection that the bytes are, or None if they are none."""
+    try:
+        return DeliveryRejection.model_validate_json(value)
+    except ValidationError:
+        return None
 
 
 _FROM_THE_FIRST: Final[Mapping[TopicPartition, int]] = MappingProxyType({})

@@ -16,16 +16,17 @@ from adapters.mllp.framing import FramingError
 from adapters.outbound import ReceiverError
 from cli import failure
 from cli.settings import Settings, SettingsError
-from schemas.delivery import Refused
+from schemas.delivery import Refused, Unanswered, Unsendable
 from schemas.errors import WorkerError
 from schemas.rejection import Rejected
+from worker.delivery.redelivery import ReceiverAway
 from worker.model.errors import BundleError, EngineError
 from worker.stream.stall import Stalled
 
 CANARY = "DOE^JANE 642341"
 SENTENCE = "the log is away; start it again"
 FOR_PEOPLE = (LogError, LogUnavailable, PublishFailed, Fenced, ReceiverError, BundleError, EngineError,
-              Stalled)  # fmt: skip
+              ReceiverAway, Stalled)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +119,7 @@ def test_no_library_may_speak_to_the_network_by_itself(monkeypatch: pytest.Monke
 
 
 def test_what_ends_a_record_is_no_error_for_people() -> None:
-    assert not any(issubclass(kind, WorkerError) for kind in (Rejected, Refused, FramingError))
+    assert not any(issubclass(kind, WorkerError) for kind in (Rejected, Unanswered, Refused, Unsendable, FramingError))
 
 
 def test_training_s_errors_are_for_people() -> None:

@@ -10,7 +10,16 @@ from adapters.log import Log, Message, Record, TopicPartition
 from adapters.open_log import open_log
 from tests.support import results
 from worker.history.interval import Coordinates
-from worker.history.results import Result, finding_in, parse, read_results, rejection_in, source_of
+from worker.history.results import (
+    Result,
+    delivery_rejection_in,
+    finding_in,
+    newer_finding_in,
+    parse,
+    read_results,
+    rejection_in,
+    source_of,
+)
 
 RECORD = Record("ecg.inbound", 2, 7, 0, None, b"x")
 TOPICS = ("ecg.findings", "ecg.rejections")
@@ -56,3 +65,29 @@ def test_what_is_no_result_comes_with_its_record_and_ends_nothing(log: Log) -> N
     log.append([Message(TOPICS[0], None, b"DOE^JANE")])
     log.append([Message(TOPICS[0], None, results.finding(RECORD).to_json())])
     assert [(record.offset, result is None) for record, result in read_results(log, TOPICS)] == [(0, True), (1, False)]
+
+
+@pytest.mark.parametrize(
+    ("value", "newer"),
+    [
+        (b'{"schema":"ecg-finding/999"}', "ecg-finding/999"),
+        (b'{"schema":"ecg-finding/999","finding_id":1}', "ecg-finding/999"),
+        (b'{"schema":"ecg-finding/1"}', None),
+        (b'{"schema":"ecg-finding/0"}', None),
+        (b'{"schema":"ecg-finding/-7"}', None),
+        (b'{"schema":"ecg-finding/9999999999999"}', None),
+        (b'{"schema":"ecg-rejection/999"}', None),
+        (b'{"schema":["ecg-finding/999"]}', None),
+        (b'["ecg-finding/999"]', None),
+        (b"[" * 100_000, None),
+        (b"", None),
+        (b"\xff", None),
+        (results.finding(RECORD).to_json(), None),
+    ],
+)
+def test_a_finding_of_a_newer_version_is_told_from_what_is_none(value: bytes, newer: str | None) -> None:
+    assert newer_finding_in(value) == newer
+
+
+def test_what_is_no_delivery_rejection_is_none() -> None:
+    assert [delivery_rejection_in(value) for value in (b"", b"{}", results.rejection(RECORD).to_json())] == [None] * 3

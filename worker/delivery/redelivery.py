@@ -1,0 +1,322 @@
+"""Delivers what a receiver did not take over before, or gives it up, and remembers which.
+
+A consumer group of its own stands on the topic of delivery rejections. A rejection is *open* until its finding is taken
+over, or given up; the group's position, with the ledger's note, remembers it. The findings topic is read only: nobody
+who reads it sees a finding twice. A crash after an acknowledgement and before the position moved sends that one finding
+again, with the same control id.
+"""
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from adapters.deadline import run_in_thread
+from adapters.log import Log, LogError, Position, PublishFailed, Record, TopicPartition
+from schemas.codes import Code
+from schemas.delivery import DeliveryReason, DeliveryRejection, Refused, Unanswered, Unsendable
+from schemas.errors import WorkerError
+from schemas.finding import Finding, RecordRef
+from worker.delivery.lifetime import Lifetimes, handling
+from worker.delivery.receiver import Outcome, Receiver, offer
+from worker.delivery.retry import RetryPolicy
+from worker.history.interval import Coordinates, Interval
+from worker.history.lookup import fetch_records
+from worker.history.results import delivery_rejection_in, finding_in
+from worker.stream.group_position import GroupPosition, Positions
+from worker.stream.ledger import PartitionLedger
+from worker.stream.session import PUBLISH_ATTEMPTS
+
+# Findings held in memory at once: a few megabytes.
+_STEP: Final = 100
+# Between two looks at the group while a receiver is waited for; its members must be heard of every few seconds.
+_LOOK_S: Final = 0.5
+# One finding without an answer may be that finding's fault. Two in a row are the receiver's.
+_UNANSWERED_IN_A_ROW: Final = 2
+
+
+class ReceiverAway(WorkerError):
+    """The receiver does not answer; what it took over until now is remembered."""
+
+
+class RedeliveryRefusal(Code):
+    """Why a selected delivery rejection stays open. Codes are added, never renamed."""
+
+    GONE = "redeliver.gone", "The log no longer holds the finding."
+    TOPIC = "redeliver.topic", "The finding lies on another topic than the one that `deliver` reads."
+    OTHER = "redeliver.other", "Where the finding lay, there is another one: the topic was made anew."
+    NO_FINDING = "redeliver.no_finding", "The record is no finding of a version that this program reads."
+    UNSENDABLE = "redeliver.unsendable", "No message can be made of the finding."
+    EXPIRED = "redeliver.expired", "The recording is too old even for a review (`review_lifetime_h`)."
+    REFUSED = "redeliver.refused", "The receiver refused it again."
+    NO_ACK = "redeliver.no_ack", "The receiver did not acknowledge it again, as often as is tried."
+    UNREADABLE = "redeliver.unreadable", "The record is no delivery rejection of a version that is known."
+
+
+Settled = Literal["delivered", "no_alert", "given_up"]
+
+
+@dataclass(frozen=True, slots=True)
+class RedeliveryOutcome:
+    """What became of one selected rejection: how it was settled, or why it stays open."""
+
+    at: RecordRef
+    rejection: DeliveryRejection | None
+    settled: Settled | None = None
+    refusal: RedeliveryRefusal | None = None
+    answer: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RedeliveryPlan:
+    """What to do with which rejections. `interval` is of the rejections' topic, all of its partitions, and fixed."""
+
+    group: str
+    findings_topic: str
+    interval: Interval
+    reasons: frozenset[DeliveryReason] = frozenset()  # none: whatever the reason
+    give_up: bool = False
+    lifetimes: Lifetimes = field(default_factory=Lifetimes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A selected rejection, and where it lies. `rejection` is None if it cannot be read."""
+
+    at: Coordinates
+    rejection: DeliveryRejection | None
+
+    def outcome(
+        self,
+        settled: Settled | None = None,
+        refusal: RedeliveryRefusal | None = None,
+        answer: Refused | None = None,
+    ) -> RedeliveryOutcome:
+        at = RecordRef(topic=self.at.partition.topic, partition=self.at.partition.partition, offset=self.at.offset)
+        return RedeliveryOutcome(at, self.rejection, settled, refusal, answer)
+
+    @property
+    def finding_at(self) -> Coordinates:
+        assert self.rejection is not None
+        finding = self.rejection.finding
+        return Coordinates(TopicPartition(finding.topic, finding.partition), finding.offset)
+
+
+class Redelivery:
+    """Settles what the plan selects. `run` once."""
+
+    def __init__(
+        self,
+        log: Log,
+        group_position: GroupPosition,
+        plan: RedeliveryPlan,
+        receiver: Receiver | None,
+        on_progress: Callable[[RedeliveryOutcome], None],
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008 - a frozen value
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+        in_background: Callable[[str, Callable[[], Outcome]], Future[Outcome]] = run_in_thread,
+    ) -> None:
+        """Without a receiver nothing is sent, and what would be is told as delivered.
+
+        `on_progress` hears of each selected rejection once: settled ones when that is certain.
+        """
+        self._log = log
+        self._position = group_position
+        self._plan = plan
+        self._receiver = receiver
+        self._on_progress = on_progress
+        self._retry = retry
+        self._wall_clock = wall_clock
+        self._sleep = sleep
+        self._in_background = in_background
+        self._findings = frozenset(log.partitions(plan.findings_topic))
+        self._ledgers: dict[TopicPartition, PartitionLedger] = {}
+        self._taken_over: set[Coordinates] = set()  # by the receiver, and perhaps not remembered yet
+        self._refused: set[Coordinates] = set()  # by an earlier pass
+        self._uncertain: list[tuple[_Candidate, Settled]] = []  # of a transaction whose outcome is not known yet
+        self._unanswered = 0  # findings, in a row
+
+    def run(self) -> None:
+        """Settle what can be settled. Raises LogError if the log cannot remember it, ReceiverAway if nobody answers."""
+        for attempt in range(PUBLISH_ATTEMPTS):
+            positions = self._position.positions()
+            self._resolve_uncertain(positions)
+            try:
+                self._pass(positions)
+            except PublishFailed:
+                if attempt == PUBLISH_ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    def _resolve_uncertain(self, positions: Positions) -> None:
+        """The committed positions say which rejections of a failed transaction are settled nevertheless."""
+        for chosen, settled in self._uncertain:
+            position = positions[chosen.at.partition]
+            offset = chosen.at.offset
+            if position is not None and (offset < position.offset or not PartitionLedger(position).take(offset)):
+                self._on_progress(chosen.outcome(settled))
+        self._uncertain = []
+
+    def _pass(self, positions: Positions) -> None:
+        self._ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
+        chosen = self._choose(positions)
+        while batch := list(itertools.islice(chosen, _STEP)):
+            if self._plan.give_up:
+                self._remember([(candidate, "given_up") for candidate in batch])
+            else:
+                self._deliver(batch)
+
+    def _choose(self, positions: Positions) -> Iterator[_Candidate]:
+        """The open rejections that are selected. All from the position on are read, so that the others stay open."""
+        ranges = {
+            partition: range(position.offset if position else 0, self._plan.interval.ranges[partition].stop)
+            for partition, position in positions.items()
+        }
+        for record in self._log.read(ranges):
+            self._position.heartbeat()
+            partition, offset = record.topic_partition, record.offset
+            if not self._ledgers[partition].take(offset):
+                continue
+            rejection = delivery_rejection_in(record.value)
+            if rejection is not None and rejection.group != self._plan.group:
+                self._ledgers[partition].finish(offset)  # another receiver's; never open for this group
+            elif self._plan.interval.holds(record) and (
+                not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons)
+            ):
+                yield _Candidate(Coordinates(partition, offset), rejection)
+
+    def _deliver(self, batch: Sequence[_Candidate]) -> None:
+        """In the order of the rejections, each remembered before the next."""
+        fetchable = {
+            candidate.finding_at
+            for candidate in batch
+            if candidate.rejection is not None and candidate.finding_at.partition in self._findings
+        }
+        found = dict(fetch_records(self._log, fetchable))
+        for candidate in batch:
+            if candidate.at in self._refused:
+                continue
+            self._position.heartbeat()
+            finding = self._finding_of(candidate, found)
+            if isinstance(finding, RedeliveryRefusal):
+                self._refuse(candidate, finding)
+            elif not finding.flag.raised:
+                self._remember([(candidate, "no_alert")])
+            elif candidate.at in self._taken_over:
+                self._remember([(candidate, "delivered")])
+            else:
+                self._hand_over(candidate, finding)
+
+    def _finding_of(
+        self, candidate: _Candidate, found: Mapping[Coordinates, Record | None]
+    ) -> Finding | RedeliveryRefusal:
+        rejection = candidate.rejection
+        if rejection is None:
+            return RedeliveryRefusal.UNREADABLE
+        if rejection.finding.topic != self._plan.findings_topic:
+            return RedeliveryRefusal.TOPIC
+        record = found.get(candidate.finding_at)
+        if record is None:
+            return RedeliveryRefusal.GONE
+        finding = finding_in(record.value)
+        if finding is None:
+            return RedeliveryRefusal.NO_FINDING
+        if rejection.finding_id not in (None, finding.finding_id):
+            return RedeliveryRefusal.OTHER
+        return finding
+
+    def _hand_over(self, candidate: _Candidate, finding: Finding) -> None:
+        """Send it as `deliver` would: as an alert, or as a review that says how late it is. Raises ReceiverAway."""
+        handled = handling(finding, datetime.fromtimestamp(self._wall_clock(), UTC), self._plan.lifetimes)
+        if handled.kind == "expired":
+            self._refuse(candidate, RedeliveryRefusal.EXPIRED)
+        elif self._receiver is None:
+            self._remember([(candidate, "delivered")])
+        else:
+            self._send(candidate, finding, functools.partial(offer, self._receiver, finding, handled.late_h))
+
+    def _send(self, candidate: _Candidate, finding: Finding, call: Callable[[], Outcome]) -> None:
+        for tries in itertools.count(1):
+            outcome = self._try(candidate, call)
+            final = isinstance(outcome, Refused) and outcome.final
+            if outcome is None or isinstance(outcome, Unsendable) or final or tries >= self._retry.max_sends:
+                break
+            self._pause(self._retry.pause_s(finding.finding_id, tries))
+        if isinstance(outcome, Unanswered):
+            self._unanswered += 1
+            if not outcome.sent or self._unanswered >= _UNANSWERED_IN_A_ROW:
+                raise ReceiverAway(
+                    f"the receiver does not answer ({outcome.cause}); what it took over is remembered: "
+                    "run this again when it is there"
+                )
+            self._refuse(candidate, RedeliveryRefusal.NO_ACK)
+            return
+        self._unanswered = 0
+        if outcome is None:
+            self._remember([(candidate, "delivered")])
+        elif isinstance(outcome, Refused):
+            self._refuse(candidate, RedeliveryRefusal.REFUSED, outcome)
+        else:
+            self._refuse(candidate, RedeliveryRefusal.UNSENDABLE)
+
+    def _try(self, candidate: _Candidate, call: Callable[[], Outcome]) -> Outcome:
+        """One try, while the group hears of us. What came of it counts even if the group is lost meanwhile."""
+        future = self._in_background("deliver", call)
+        lost: PublishFailed | None = None
+        while not future.done():
+            try:
+                if lost is None:
+                    self._position.heartbeat()
+            except PublishFailed as failure:
+                lost = failure
+            wait([future], _LOOK_S)
+        outcome = future.result()
+        if outcome is None:
+            self._taken_over.add(candidate.at)
+        if lost is not None:
+            raise lost
+        return outcome
+
+    def _pause(self, pause_s: float) -> None:
+        while pause_s > 0:
+            self._position.heartbeat()
+            self._sleep(min(_LOOK_S, pause_s))
+            pause_s -= _LOOK_S
+
+    def _refuse(self, candidate: _Candidate, refusal: RedeliveryRefusal, answer: Refused | None = None) -> None:
+        if candidate.at not in self._refused:
+            self._refused.add(candidate.at)
+            self._on_progress(candidate.outcome(refusal=refusal, answer=answer))
+
+    def _remember(self, settled: Sequence[tuple[_Candidate, Settled]]) -> None:
+        """Move the position, then tell. Raises LogError if it cannot note so much."""
+        noted = list(itertools.takewhile(lambda each: self._finish(each[0]), settled))
+        if noted:
+            partitions = {candidate.at.partition for candidate, _ in noted}
+            positions: dict[TopicPartition, Position] = {at: self._ledgers[at].position() for at in partitions}
+            self._uncertain = noted
+            self._position.commit([], positions)
+            self._uncertain = []
+            for candidate, how in noted:
+                self._on_progress(candidate.outcome(how))
+        if len(noted) < len(settled):
+            raise LogError(self._too_far(settled[len(noted)][0]))
+
+    def _finish(self, candidate: _Candidate) -> bool:
+        return self._ledgers[candidate.at.partition].finish(candidate.at.offset)
+
+    def _too_far(self, candidate: _Candidate) -> str:
+        topic, partition = candidate.at.partition.topic, candidate.at.partition.partition
+        first_open = self._ledgers[candidate.at.partition].position().offset
+        return (
+            f"the delivery rejection {topic}/{partition}/{candidate.at.offset} lies too far beyond "
+            f"{topic}/{partition}/{first_open}, the first one still open, to be remembered: redrive the earlier ones, "
+            "or give them up (--give-up with --from, --to, --reason), then run this again"
+        )
