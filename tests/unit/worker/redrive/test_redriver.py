@@ -157,26 +157,29 @@ def test_a_record_rejected_again_is_a_new_rejection_until_the_limit(log: SqliteL
 
 
 def test_what_cannot_be_redriven_stays_open_and_holds_up_nothing(log: SqliteLog, tmp_path: Path) -> None:
-    rejected(log, *[UNKNOWN] * 4)
+    rejected(log, *[UNKNOWN] * 5)
     with closing(sqlite3.connect(tmp_path / "log.db")) as file, file:
         file.execute("DELETE FROM records WHERE topic = ? AND offset = 1", (INBOUND,))
-        file.execute("UPDATE records SET value = ? WHERE topic = ? AND offset = 2", (CANARY, INBOUND))
+        swapped = "UPDATE records SET value = ?, crc32 = NULL WHERE topic = ? AND offset = 2"
+        file.execute(swapped, (CANARY, INBOUND))
+        file.execute("UPDATE records SET value = ? WHERE topic = ? AND offset = 3", (CANARY, INBOUND))
     elsewhere = Record("other.inbound", 0, 0, None, None, CANARY)
     no_partition = Record(INBOUND, 7, 0, None, None, CANARY)
     for record in (elsewhere, no_partition):
         log.append([result_message(reject(record, Rejected(UNKNOWN)), record, REJECTIONS)])
     log.append([Message(REJECTIONS, None, CANARY)])
     outcomes = redrive(log)
-    assert offsets(outcomes) == [0, 3]
+    assert offsets(outcomes) == [0, 4]
     expected = {
-        1: Refusal.GONE, 2: Refusal.DIGEST, 4: Refusal.TOPIC, 5: Refusal.GONE, 6: Refusal.UNREADABLE
+        1: Refusal.GONE, 2: Refusal.DIGEST, 3: Refusal.UNREADABLE_BATCH, 5: Refusal.TOPIC, 6: Refusal.GONE,
+        7: Refusal.UNREADABLE,
     }  # fmt: skip
     assert refusals(outcomes) == expected
     assert CANARY.decode() not in repr(outcomes)
     assert refusals(redrive(log)) == expected
-    assert set(refusals(redrive(log, UNKNOWN))) == {1, 2, 4, 5}
-    assert offsets(redrive(log, give_up=True)) == [1, 2, 4, 5, 6]
-    assert (redrive(log), len(records(log, TP))) == ([], 5)
+    assert set(refusals(redrive(log, UNKNOWN))) == {1, 2, 3, 5, 6}
+    assert offsets(redrive(log, give_up=True)) == [1, 2, 3, 5, 6, 7]
+    assert (redrive(log), len(records(log, TP))) == ([], 6)
 
 
 def test_a_record_that_the_log_would_not_take_is_refused(log: SqliteLog, monkeypatch: pytest.MonkeyPatch) -> None:
