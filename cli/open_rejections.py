@@ -1,17 +1,23 @@
 """What the commands on rejections and on deliveries have in common: which are open, which are meant, who remembers."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from adapters.log import Log, Position, Record
+from cli import output
+from schemas.delivery import DeliveryRejection
 from schemas.finding import RecordRef
+from schemas.rejection import Rejection
 
 if TYPE_CHECKING:
     from worker.history.interval import Interval
     from worker.stream.group_position import GroupPosition
+
+R = TypeVar("R", Rejection, DeliveryRejection)
 
 From = Annotated[
     str | None,
@@ -47,6 +53,33 @@ def open_first(log: Log, group: str, interval: "Interval") -> Iterator[tuple[boo
             is_open = record.offset >= positions[partition].offset and ledgers[partition].take(record.offset)
             if is_open is open_now:
                 yield is_open, record
+
+
+def print_all(
+    records: Iterable[tuple[bool, Record]],
+    rejection_in: "Callable[[bytes], R | None]",
+    is_meant: "Callable[[R], bool]",
+    what: str,
+    *,
+    count: bool,
+) -> bool:
+    """Print the rejections that are meant, or how many there are for each reason; whether all could be read."""
+    counts, open_counts = Counter[str](), Counter[str]()
+    all_read = True
+    for is_open, record in records:
+        rejection = rejection_in(record.value)
+        if rejection is None:
+            all_read = False
+            output.notify(f"{record.topic}/{record.partition}/{record.offset} is no {what}")
+        elif is_meant(rejection):
+            counts[rejection.reason] += 1
+            open_counts[rejection.reason] += is_open
+            if not count:
+                output.emit_json({"open": is_open, **rejection.model_dump(mode="json", by_alias=True)})
+    if count:
+        for code in sorted(counts, key=lambda code: (-open_counts[code], -counts[code], code)):
+            output.emit_json({"reason": code, "count": counts[code], "open": open_counts[code]})
+    return all_read
 
 
 def name(at: RecordRef) -> str:

@@ -55,26 +55,18 @@ def list_(
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, deliver_group=group, config=config)
     wanted, whose = _reasons(reason), settings.deliver.group
-    counts, open_counts = Counter[str](), Counter[str]()
-    unreadable = 0
     with open_configured_log(settings) as opened:
         topic = settings.deliver.rejections_topic
         require_topics(opened, topic)
         interval = Interval.resolve(opened, [topic], *bounds, slack)
-        for is_open, record in open_rejections.open_first(opened, f"{whose}-redrive", interval):
-            rejection = delivery_rejection_in(record.value)
-            if rejection is None:
-                unreadable += 1
-                output.notify(f"{record.topic}/{record.partition}/{record.offset} is no delivery rejection")
-            elif rejection.group == whose and (not wanted or rejection.reason in wanted):
-                counts[rejection.reason] += 1
-                open_counts[rejection.reason] += is_open
-                if not count:
-                    output.emit_json({"open": is_open, **rejection.model_dump(mode="json", by_alias=True)})
-    if count:
-        for code in sorted(counts, key=lambda code: (-open_counts[code], -counts[code], code)):
-            output.emit_json({"reason": code, "count": counts[code], "open": open_counts[code]})
-    raise typer.Exit(int(unreadable > 0))
+        all_read = open_rejections.print_all(
+            open_rejections.open_first(opened, f"{whose}-redrive", interval),
+            delivery_rejection_in,
+            lambda rejection: rejection.group == whose and (not wanted or rejection.reason in wanted),
+            "delivery rejection",
+            count=count,
+        )
+    raise typer.Exit(int(not all_read))
 
 
 @app.command()

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal
 
 from adapters.deadline import run_in_thread
-from adapters.log import Log, LogError, Position, PublishFailed, Record, TopicPartition
+from adapters.log import Log, PublishFailed, Record, TopicPartition
 from schemas.codes import Code
 from schemas.delivery import DeliveryReason, DeliveryRejection, Refused, Unanswered, Unsendable
 from schemas.errors import WorkerError
@@ -28,8 +28,7 @@ from worker.history.interval import Coordinates, Interval
 from worker.history.lookup import fetch_records
 from worker.history.results import delivery_rejection_in, finding_in
 from worker.stream.group_position import GroupPosition, Positions
-from worker.stream.ledger import PartitionLedger
-from worker.stream.session import PUBLISH_ATTEMPTS
+from worker.stream.settling import Settlement, Settling
 
 # Findings held in memory at once: a few megabytes.
 _STEP: Final = 100
@@ -127,7 +126,7 @@ class Redelivery:
         `on_progress` hears of each selected rejection once: settled ones when that is certain.
         """
         self._log = log
-        self._position = group_position
+        self._settling = Settling(group_position, on_progress)
         self._plan = plan
         self._receiver = receiver
         self._on_progress = on_progress
@@ -136,36 +135,15 @@ class Redelivery:
         self._sleep = sleep
         self._in_background = in_background
         self._findings = frozenset(log.partitions(plan.findings_topic))
-        self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._taken_over: set[Coordinates] = set()  # by the receiver, and perhaps not remembered yet
         self._refused: set[Coordinates] = set()  # by an earlier pass
-        self._uncertain: list[tuple[_Candidate, Settled]] = []  # of a transaction whose outcome is not known yet
         self._unanswered = 0  # findings, in a row
 
     def run(self) -> None:
         """Settle what can be settled. Raises LogError if the log cannot remember it, ReceiverAway if nobody answers."""
-        for attempt in range(PUBLISH_ATTEMPTS):
-            positions = self._position.positions()
-            self._resolve_uncertain(positions)
-            try:
-                self._pass(positions)
-            except PublishFailed:
-                if attempt == PUBLISH_ATTEMPTS - 1:
-                    raise
-            else:
-                return
-
-    def _resolve_uncertain(self, positions: Positions) -> None:
-        """The committed positions say which rejections of a failed transaction are settled nevertheless."""
-        for chosen, settled in self._uncertain:
-            position = positions[chosen.at.partition]
-            offset = chosen.at.offset
-            if position is not None and (offset < position.offset or not PartitionLedger(position).take(offset)):
-                self._on_progress(chosen.outcome(settled))
-        self._uncertain = []
+        self._settling.run(self._pass)
 
     def _pass(self, positions: Positions) -> None:
-        self._ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
         chosen = self._choose(positions)
         while batch := list(itertools.islice(chosen, _STEP)):
             if self._plan.give_up:
@@ -174,23 +152,15 @@ class Redelivery:
                 self._deliver(batch)
 
     def _choose(self, positions: Positions) -> Iterator[_Candidate]:
-        """The open rejections that are selected. All from the position on are read, so that the others stay open."""
-        ranges = {
-            partition: range(position.offset if position else 0, self._plan.interval.ranges[partition].stop)
-            for partition, position in positions.items()
-        }
-        for record in self._log.read(ranges):
-            self._position.heartbeat()
-            partition, offset = record.topic_partition, record.offset
-            if not self._ledgers[partition].take(offset):
-                continue
+        """The open rejections that are selected."""
+        for record in self._settling.open_records(self._log, positions, self._plan.interval.ranges):
             rejection = delivery_rejection_in(record.value)
             if rejection is not None and rejection.group != self._plan.group:
-                self._ledgers[partition].finish(offset)  # another receiver's; never open for this group
+                self._settling.pass_by(record)  # another receiver's; never open for this group
             elif self._plan.interval.holds(record) and (
                 not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons)
             ):
-                yield _Candidate(Coordinates(partition, offset), rejection)
+                yield _Candidate(Coordinates(record.topic_partition, record.offset), rejection)
 
     def _deliver(self, batch: Sequence[_Candidate]) -> None:
         """In the order of the rejections, each remembered before the next."""
@@ -203,7 +173,7 @@ class Redelivery:
         for candidate in batch:
             if candidate.at in self._refused:
                 continue
-            self._position.heartbeat()
+            self._settling.heartbeat()
             finding = self._finding_of(candidate, found)
             if isinstance(finding, RedeliveryRefusal):
                 self._refuse(candidate, finding)
@@ -273,7 +243,7 @@ class Redelivery:
         while not future.done():
             try:
                 if lost is None:
-                    self._position.heartbeat()
+                    self._settling.heartbeat()
             except PublishFailed as failure:
                 lost = failure
             wait([future], _LOOK_S)
@@ -286,7 +256,7 @@ class Redelivery:
 
     def _pause(self, pause_s: float) -> None:
         while pause_s > 0:
-            self._position.heartbeat()
+            self._settling.heartbeat()
             self._sleep(min(_LOOK_S, pause_s))
             pause_s -= _LOOK_S
 
@@ -296,27 +266,4 @@ class Redelivery:
             self._on_progress(candidate.outcome(refusal=refusal, answer=answer))
 
     def _remember(self, settled: Sequence[tuple[_Candidate, Settled]]) -> None:
-        """Move the position, then tell. Raises LogError if it cannot note so much."""
-        noted = list(itertools.takewhile(lambda each: self._finish(each[0]), settled))
-        if noted:
-            partitions = {candidate.at.partition for candidate, _ in noted}
-            positions: dict[TopicPartition, Position] = {at: self._ledgers[at].position() for at in partitions}
-            self._uncertain = noted
-            self._position.commit([], positions)
-            self._uncertain = []
-            for candidate, how in noted:
-                self._on_progress(candidate.outcome(how))
-        if len(noted) < len(settled):
-            raise LogError(self._too_far(settled[len(noted)][0]))
-
-    def _finish(self, candidate: _Candidate) -> bool:
-        return self._ledgers[candidate.at.partition].finish(candidate.at.offset)
-
-    def _too_far(self, candidate: _Candidate) -> str:
-        topic, partition = candidate.at.partition.topic, candidate.at.partition.partition
-        first_open = self._ledgers[candidate.at.partition].position().offset
-        return (
-            f"the delivery rejection {topic}/{partition}/{candidate.at.offset} lies too far beyond "
-            f"{topic}/{partition}/{first_open}, the first one still open, to be remembered: redrive the earlier ones, "
-            "or give them up (--give-up with --from, --to, --reason), then run this again"
-        )
+        self._settling.settle([Settlement(*candidate.at, candidate.outcome(how)) for candidate, how in settled])

@@ -16,8 +16,6 @@ from adapters.log import (
     MAX_VALUE_BYTES,
     Log,
     LogError,
-    Message,
-    PublishFailed,
     Record,
     TopicPartition,
     check_messages,
@@ -30,8 +28,7 @@ from worker.history.lookup import fetch_records
 from worker.history.results import rejection_in
 from worker.redrive_headers import next_redrive, redriven_message
 from worker.stream.group_position import GroupPosition, Positions
-from worker.stream.ledger import PartitionLedger
-from worker.stream.session import PUBLISH_ATTEMPTS
+from worker.stream.settling import Settlement, Settling
 
 # What was rejected after three more tries, each after somebody changed something, is not cured by a fourth.
 MAX_REDRIVES: Final = 3
@@ -95,13 +92,7 @@ class _Candidate:
         return RecordRef(topic=source.topic, partition=source.partition, offset=source.offset)
 
 
-@dataclass(frozen=True, slots=True)
-class _Settlement:
-    """A rejection that can be settled: with a message that puts its record back, or by giving it up."""
-
-    chosen: _Candidate
-    redrive: Redrive | None = None
-    message: Message | None = None
+_Settlement = Settlement[RedriveOutcome]
 
 
 class Redriver:
@@ -116,37 +107,17 @@ class Redriver:
     ) -> None:
         """`on_progress` hears of each selected rejection once: settled ones when that is certain."""
         self._log = log
-        self._position = group_position
+        self._settling = Settling(group_position, on_progress)
         self._plan = plan
         self._on_progress = on_progress
         self._inbound = frozenset(partition for topic in plan.inbound_topics for partition in log.partitions(topic))
-        self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._refused: set[tuple[TopicPartition, int]] = set()
-        self._uncertain: list[_Settlement] = []  # of a transaction whose outcome is not known yet
 
     def run(self) -> None:
         """Settle what can be settled. Raises LogError if the log cannot do it, or the position cannot remember it."""
-        for attempt in range(PUBLISH_ATTEMPTS):
-            positions = self._position.positions()
-            self._resolve_uncertain(positions)
-            try:
-                self._pass(positions)
-            except PublishFailed:
-                if attempt == PUBLISH_ATTEMPTS - 1:
-                    raise
-            else:
-                return
-
-    def _resolve_uncertain(self, positions: Positions) -> None:
-        """The committed positions say which rejections of a failed transaction are settled nevertheless."""
-        for ready in self._uncertain:
-            position, offset = positions[ready.chosen.partition], ready.chosen.offset
-            if position is not None and (offset < position.offset or not PartitionLedger(position).take(offset)):
-                self._on_progress(ready.chosen.outcome(ready.redrive))
-        self._uncertain = []
+        self._settling.run(self._pass)
 
     def _pass(self, positions: Positions) -> None:
-        self._ledgers = {partition: PartitionLedger(position) for partition, position in positions.items()}
         chosen = self._choose(positions)
         while batch := list(itertools.islice(chosen, STEP_RECORDS)):
             step: list[_Settlement] = []
@@ -155,26 +126,20 @@ class Redriver:
                 step.append(ready)
                 size += len(ready.message.value) if ready.message else 0
                 if size >= STEP_BYTES:
-                    self._commit(step)
+                    self._settling.settle(step)
                     step, size = [], 0
-            self._commit(step)
+            self._settling.settle(step)
 
     def _choose(self, positions: Positions) -> Iterator[_Candidate]:
-        """The open rejections that are selected. All from the position on are read, so that the others stay open."""
-        ranges = {
-            partition: range(position.offset if position else 0, self._plan.interval.ranges[partition].stop)
-            for partition, position in positions.items()
-        }
-        for record in self._log.read(ranges):
-            self._position.heartbeat()
-            partition, offset = record.topic_partition, record.offset
-            if self._ledgers[partition].take(offset) and self._plan.interval.holds(record):
+        """The open rejections that are selected."""
+        for record in self._settling.open_records(self._log, positions, self._plan.interval.ranges):
+            if self._plan.interval.holds(record):
                 rejection = rejection_in(record.value)
                 if not self._plan.reasons or (rejection is not None and rejection.reason in self._plan.reasons):
-                    yield _Candidate(partition, offset, rejection)
+                    yield _Candidate(record.topic_partition, record.offset, rejection)
 
     def _given_up(self, batch: Sequence[_Candidate]) -> Iterator[_Settlement]:
-        return map(_Settlement, batch)
+        return (_Settlement(chosen.partition, chosen.offset, chosen.outcome()) for chosen in batch)
 
     def _examined(self, batch: Sequence[_Candidate]) -> Iterator[_Settlement]:
         """Those whose record is there, unchanged, and may be put back. The others are refused."""
@@ -188,7 +153,7 @@ class Redriver:
                 at = Coordinates(TopicPartition(source.topic, source.partition), source.offset)
                 wanted.setdefault(at, []).append(chosen)
         for at, record in fetch_records(self._log, wanted):
-            self._position.heartbeat()
+            self._settling.heartbeat()
             for chosen in wanted[at]:
                 ready = self._examine(chosen, record)
                 if isinstance(ready, Refusal):
@@ -223,39 +188,10 @@ class Redriver:
             check_messages([message])
         except LogError:
             return Refusal.TOO_LARGE
-        return _Settlement(chosen, redrive, message)
+        return _Settlement(chosen.partition, chosen.offset, chosen.outcome(redrive), message)
 
     def _refuse(self, chosen: _Candidate, refusal: Refusal) -> None:
         at = chosen.partition, chosen.offset
         if at not in self._refused:  # by an earlier pass
             self._refused.add(at)
             self._on_progress(chosen.outcome(refusal=refusal))
-
-    def _commit(self, step: Sequence[_Settlement]) -> None:
-        """Put back and remember, in one transaction, then tell. Raises LogError if not all could be remembered."""
-        noted: list[_Settlement] = []
-        too_far: _Candidate | None = None
-        for ready in sorted(step, key=lambda ready: (ready.chosen.partition, ready.chosen.offset)):
-            if not self._ledgers[ready.chosen.partition].finish(ready.chosen.offset):
-                too_far = ready.chosen
-                break
-            noted.append(ready)
-        if noted:
-            settled = {ready.chosen.partition for ready in noted}
-            positions = {partition: self._ledgers[partition].position() for partition in settled}
-            self._uncertain = noted
-            self._position.commit([ready.message for ready in noted if ready.message], positions)
-            self._uncertain = []
-            for ready in noted:
-                self._on_progress(ready.chosen.outcome(ready.redrive))
-        if too_far is not None:
-            raise LogError(self._too_far(too_far))
-
-    def _too_far(self, chosen: _Candidate) -> str:
-        topic, partition = chosen.partition.topic, chosen.partition.partition
-        first_open = self._ledgers[chosen.partition].position().offset
-        return (
-            f"the rejection {topic}/{partition}/{chosen.offset} lies too far beyond {topic}/{partition}/{first_open}, "
-            "the first one still open, to be remembered as redriven: redrive the earlier ones, or give them up "
-            "(--give-up with --from, --to, --reason), then run this again"
-        )

@@ -84,7 +84,13 @@ def test_metrics_are_served_and_hold_no_label_but_the_bounded_ones(server: Healt
     assert "# TYPE ecg_findings_total counter" in text
     ours = [item for item in vars(metrics).values() if isinstance(item, MetricWrapperBase)]
     assert len(ours) > 8
-    assert {label for item in ours for label in item._labelnames} <= {"verdict", "reason", "outcome", "priority", "topic"}
+    assert {label for item in ours for label in item._labelnames} <= {
+        "verdict",
+        "reason",
+        "outcome",
+        "priority",
+        "topic",
+    }
 
 
 def test_a_port_that_is_taken_is_named_with_the_remedy() -> None:
