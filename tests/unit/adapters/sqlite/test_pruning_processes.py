@@ -41,6 +41,7 @@ with closing(connect(Path(sys.argv[1]))) as connection:
 """
 
 
+@pytest.mark.slow
 def test_kill_9_in_a_prune_loses_nothing_that_is_to_be_kept(path: Path) -> None:
     rng, bound = random.Random(0), 2 * MEGABYTE
     with closing(SqliteLog(path)) as log:

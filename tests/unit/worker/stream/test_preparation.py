@@ -87,6 +87,7 @@ def test_an_alarm_between_the_stages_does_not_get_out(monkeypatch: pytest.Monkey
         assert (prepared.reason, prepared.stage) == (Reason.PAYLOAD_TOO_SLOW, "assemble")
 
 
+@pytest.mark.slow
 def test_a_record_that_ends_its_process_is_rejected_and_the_others_are_prepared() -> None:
     before = REGISTRY.get_sample_value("ecg_preparation_deaths_total") or 0.0
     with closing(PreparationPool(1, behave, make_layout())) as pool:
@@ -99,6 +100,7 @@ def test_a_record_that_ends_its_process_is_rejected_and_the_others_are_prepared(
     assert (REGISTRY.get_sample_value("ecg_preparation_deaths_total") or 0.0) > before
 
 
+@pytest.mark.slow
 def test_a_process_that_somebody_killed_costs_no_record() -> None:
     with closing(PreparationPool(1, behave, make_layout(), time_limit_s=30.0)) as pool:
         pool.submit(record(b"ok")).result(60)
@@ -110,12 +112,14 @@ def test_a_process_that_somebody_killed_costs_no_record() -> None:
         assert isinstance(pool.submit(record(b"ok")).result(60), PreparedEcg)
 
 
+@pytest.mark.slow
 def test_memory_is_refused_before_the_machine_has_none(pool: PreparationPool) -> None:
     refused = pool.submit(record(b"hungry")).result(60)
     assert isinstance(refused, Rejection)
     assert (refused.reason, refused.detail) == (Reason.INTERNAL, "MemoryError")
 
 
+@pytest.mark.slow
 def test_a_machine_that_gives_no_process_is_not_taken_for_a_bad_record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation, "_set_up_process", os.abort)
     with closing(PreparationPool(1, behave, make_layout())) as broken, pytest.raises(PreparationFailed, match="fewer"):
