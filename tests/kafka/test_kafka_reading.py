@@ -1,6 +1,7 @@
 """Reading what nobody would write on purpose, from where it still is, on a real broker."""
 
 import logging
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -82,6 +83,7 @@ def _both_ways(log: Log, topic: str, count: int) -> list[Record]:
     return found
 
 
+@pytest.mark.skipif(shutil.which("javac") is None, reason="a JDK compiles the producer")
 def test_what_java_compresses_is_read(log: Log, kafka_url: str) -> None:
     topic = unique("inbound")
     log.create_topics({topic: 1})
