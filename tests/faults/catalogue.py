@@ -81,7 +81,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = MappingProxyType(
         "network": Scenario(network, Amount(times=50, longest_s=90), Amount(times=5, longest_s=8), lane=1),
         "zombies": Scenario(zombies, Amount(times=20), Amount(times=1), lane=3),
         "poison": Scenario(poison, Amount(records=20_000), Amount(records=1000), lane=4),
-        "hostile": Scenario(hostile, Amount(records=20_000, times=5), Amount(records=500, times=1), lane=5),
+        "hostile": Scenario(hostile, Amount(records=20_000, times=5), Amount(records=240, times=1), lane=5),
         "precedence": Scenario(precedence, Amount(records=20_000), Amount(records=3000), lane=2),
         "rolling": Scenario(rolling, Amount(times=5), Amount(times=1), lane=3),
         "versions": Scenario(versions, Amount(times=10), Amount(times=2), lane=1),

@@ -3,6 +3,7 @@
 Each goes in a batch of its own, so that what cannot be read takes nothing with it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -16,16 +17,19 @@ SENDING_LIMIT_S: Final = 120.0
 
 
 class Poisoner:
-    """One producer for each codec, made when it is needed."""
+    """One producer for each codec, made when it is needed. Every kind has its turn before any has another."""
 
     def __init__(self, servers: Sequence[str]) -> None:
         self._servers = list(servers)
         self._producers: dict[str | None, Any] = {}
+        self._sent: Counter[Kind] = Counter()
         self._bad = [record for record in hostile_records().values() if record.rejected]
 
     def send(self, topic: str, kind: Kind, number: int, headers: Mapping[str, bytes]) -> Any:
         """Send the hostile record with this number; the future tells where it lies."""
-        record = self._good(number) if kind == "hostile_good" else self._ill(number)
+        turn = self._sent[kind]
+        self._sent[kind] += 1
+        record = self._good(number, turn) if kind == "hostile_good" else self._ill(number, turn)
         if record.codec not in self._producers:
             self._producers[record.codec] = sender(self._servers, record.codec)
         return send(self._producers[record.codec], topic, record, **headers)
@@ -36,7 +40,7 @@ class Poisoner:
             producer.flush(timeout=SENDING_LIMIT_S)
             producer.close(timeout=10)
 
-    def _good(self, number: int) -> HostileRecord:
+    def _good(self, number: int, turn: int) -> HostileRecord:
         """An ECG that has to become a finding, whatever is odd about the record around it."""
         plain = HostileRecord(payload("asked", number), key=b"%d" % number)
         odd = (
@@ -46,12 +50,12 @@ class Poisoner:
             replace(plain, timestamp_ms=MICROSECONDS),
             *(replace(plain, codec=codec) for codec in ("gzip", "snappy", "lz4", "zstd")),
         )
-        return odd[number % len(odd)]
+        return odd[turn % len(odd)]
 
-    def _ill(self, number: int) -> HostileRecord:
+    def _ill(self, number: int, turn: int) -> HostileRecord:
         """A record that has to be rejected."""
         kinds: tuple[Kind, ...] = ("fatal", "sickening")
-        nth = number % (len(self._bad) + len(kinds))
+        nth = turn % (len(self._bad) + len(kinds))
         if nth < len(self._bad):
             return self._bad[nth]
         return HostileRecord(payload(kinds[nth - len(self._bad)], number))
