@@ -92,6 +92,7 @@ def said(typed: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     return left.value.code, printed.out + printed.err + (log.read_text() if log.exists() else "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("where", ["flag", "environment", "file"])
 def test_a_password_in_the_log_s_url_is_refused_and_printed_nowhere(
@@ -110,6 +111,7 @@ def test_a_password_in_the_log_s_url_is_refused_and_printed_nowhere(
         assert (code, PASSWORD in words) == (2, False), (url, words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["deliver"], ["check"], ["settings"], ["settings", "--json"]], ids=" ".join)
 @pytest.mark.parametrize("where", ["flag", "environment", "file"])
 def test_a_password_in_the_receiver_s_url_is_refused_and_printed_nowhere(
