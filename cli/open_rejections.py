@@ -9,15 +9,21 @@ import typer
 
 from adapters.log import Log, Position, Record
 from cli import output
-from schemas.delivery import DeliveryRejection
+from schemas.delivery import DeliveryReason, DeliveryRejection
 from schemas.finding import RecordRef
-from schemas.rejection import Rejection
+from schemas.rejection import Reason, Rejection
 
 if TYPE_CHECKING:
     from worker.history.interval import Interval
     from worker.stream.group_position import GroupPosition
 
 R = TypeVar("R", Rejection, DeliveryRejection)
+C = TypeVar("C", Reason, DeliveryReason)
+
+Reasons = Annotated[
+    list[str] | None,
+    typer.Option("--reason", metavar="CODE", help="only rejections with this code; may be given more than once"),
+]
 
 From = Annotated[
     str | None,
@@ -26,6 +32,15 @@ From = Annotated[
 To = Annotated[
     str | None, typer.Option("--to", metavar="T", help="offset or time, exclusive; default: the last rejection now")
 ]
+
+
+def reasons(codes: list[str] | None, known_codes: type[C], page: str) -> frozenset[C]:
+    """The codes that were typed; `page` is the document that has them all."""
+    known = {reason.value: reason for reason in known_codes}
+    for code in codes or ():
+        if code not in known:
+            raise typer.BadParameter(f"{code!r} is no code; {page} has them all", param_hint="--reason")
+    return frozenset(known[code] for code in codes or ())
 
 
 def position(log: Log, group: str, topic: str, member: str, parts: ExitStack, *, dry_run: bool) -> "GroupPosition":

@@ -15,10 +15,6 @@ from schemas.delivery import DeliveryReason
 if TYPE_CHECKING:
     from worker.delivery.redelivery import RedeliveryOutcome
 
-Reasons = Annotated[
-    list[str] | None,
-    typer.Option("--reason", metavar="CODE", help="only rejections with this code; may be given more than once"),
-]
 Group = Annotated[
     str | None,
     typer.Option("--group", metavar="NAME", help="consumer group of `deliver` (ECG_DELIVER_GROUP)"),
@@ -33,7 +29,7 @@ app = typer.Typer(help="List findings that a receiver did not take over, and sen
 
 @app.command("list")
 def list_(
-    reason: Reasons = None,
+    reason: open_rejections.Reasons = None,
     start: open_rejections.From = None,
     end: open_rejections.To = None,
     slack: options.Slack = options.DEFAULT_SLACK_S,
@@ -54,7 +50,7 @@ def list_(
 
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, deliver_group=group, config=config)
-    wanted, whose = _reasons(reason), settings.deliver.group
+    wanted, whose = open_rejections.reasons(reason, DeliveryReason, "docs/ehr.md"), settings.deliver.group
     with open_configured_log(settings) as opened:
         topic = settings.deliver.rejections_topic
         require_topics(opened, topic)
@@ -72,7 +68,7 @@ def list_(
 @app.command()
 def redrive(
     receiver: Receiver = None,
-    reason: Reasons = None,
+    reason: open_rejections.Reasons = None,
     start: open_rejections.From = None,
     end: open_rejections.To = None,
     slack: options.Slack = options.DEFAULT_SLACK_S,
@@ -96,7 +92,11 @@ def redrive(
 
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, deliver_group=group, deliver_to=receiver, config=config)
-    whose, topic, reasons = settings.deliver.group, settings.deliver.rejections_topic, _reasons(reason)
+    whose, topic, reasons = (
+        settings.deliver.group,
+        settings.deliver.rejections_topic,
+        open_rejections.reasons(reason, DeliveryReason, "docs/ehr.md"),
+    )
     counts = Counter[str]()
 
     def on_progress(outcome: "RedeliveryOutcome") -> None:
@@ -123,14 +123,6 @@ def redrive(
     done = "given up" if give_up else "settled"
     output.notify(f"{counts['done']} {'would be ' if dry_run else ''}{done}, {counts['refused']} refused")
     raise typer.Exit(int(counts["refused"] > 0))
-
-
-def _reasons(codes: list[str] | None) -> frozenset[DeliveryReason]:
-    known = {reason.value: reason for reason in DeliveryReason}
-    for code in codes or ():
-        if code not in known:
-            raise typer.BadParameter(f"{code!r} is no code; docs/ehr.md has them all", param_hint="--reason")
-    return frozenset(known[code] for code in codes or ())
 
 
 def _settled(outcome: "RedeliveryOutcome", *, dry_run: bool) -> dict[str, Any]:

@@ -14,16 +14,12 @@ from schemas.rejection import Reason
 if TYPE_CHECKING:
     from worker.redrive.redriver import RedriveOutcome
 
-Reasons = Annotated[
-    list[str] | None,
-    typer.Option("--reason", metavar="CODE", help="only rejections with this code; may be given more than once"),
-]
 app = typer.Typer(help="List rejections, and put their records back on the inbound topic.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(
-    reason: Reasons = None,
+    reason: open_rejections.Reasons = None,
     start: open_rejections.From = None,
     end: open_rejections.To = None,
     slack: options.Slack = options.DEFAULT_SLACK_S,
@@ -44,7 +40,7 @@ def list_(
 
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, group=group, config=config)
-    wanted = _reasons(reason)
+    wanted = open_rejections.reasons(reason, Reason, "docs/rejections.md")
     with open_configured_log(settings) as opened:
         require_topics(opened, settings.rejections_topic)
         interval = Interval.resolve(opened, [settings.rejections_topic], *bounds, slack)
@@ -60,7 +56,7 @@ def list_(
 
 @app.command()
 def redrive(
-    reason: Reasons = None,
+    reason: open_rejections.Reasons = None,
     start: open_rejections.From = None,
     end: open_rejections.To = None,
     slack: options.Slack = options.DEFAULT_SLACK_S,
@@ -84,7 +80,7 @@ def redrive(
 
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, group=group, config=config)
-    reasons = _reasons(reason)
+    reasons = open_rejections.reasons(reason, Reason, "docs/rejections.md")
     counts = Counter[str]()
     with ExitStack() as parts:
         opened = parts.enter_context(open_configured_log(settings))
@@ -108,14 +104,6 @@ def redrive(
     what = done.replace("_", " ")
     output.notify(f"{counts['done']} {'would be ' if dry_run else ''}{what}, {counts['refused']} refused")
     raise typer.Exit(int(counts["refused"] > 0))
-
-
-def _reasons(codes: list[str] | None) -> frozenset[Reason]:
-    known = {reason.value: reason for reason in Reason}
-    for code in codes or ():
-        if code not in known:
-            raise typer.BadParameter(f"{code!r} is no code; docs/rejections.md has them all", param_hint="--reason")
-    return frozenset(known[code] for code in codes or ())
 
 
 def _settled(outcome: "RedriveOutcome", done: str, *, dry_run: bool) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from adapters.log import Record
 from schemas.finding import (
     Assessment,
     EcgSummary,
+    EngineRef,
     Finding,
     Flag,
     LeadMeasurements,
@@ -26,7 +27,17 @@ from schemas.rejection import Reason, Rejection
 from worker.engine.question import Answer
 from worker.model.facts import PromptFacts
 from worker.prepared import PreparedEcg
+from worker.provenance import ModelIdentity
 from worker.verdict.screening import Screening
+
+READER = ModelIdentity(
+    model=ModelRef(name="ecg-r1", digest="d" * 64, training="trained"),
+    threshold=0.5,
+    prompt_digest="p",
+    engine=EngineRef(provider="cpu", dtype="float32", shapes={"slots": 4}),
+    layout="3x4+II",
+    fingerprint="f",
+)
 
 
 def source(record: Record) -> Source:

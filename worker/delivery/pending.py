@@ -1,6 +1,5 @@
 """What was read of the findings topic, and the delivery rejection that may come of it."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,7 @@ from schemas.delivery import DeliveryReason, DeliveryRejection, Refused
 from schemas.finding import Finding, RecordRef
 from worker.history.interval import Coordinates
 from worker.provenance import VERSION
-from worker.stream.envelope import cloud_event
+from worker.stream.envelope import cloud_event, coordinates_digest
 from worker.stream.session import Lease
 
 # What a finding id of ours looks like. What somebody else wrote in its place could be anything, of any length.
@@ -76,16 +75,12 @@ class RejectionWriter:
         That one may be anything: an identifier of a patient's, or longer than a log takes beside our headers.
         """
         record = pending.record
-        where = f"{record.topic}/{record.partition}/{record.offset}"
-        key = rejection.finding_id or _digest(where)
-        headers = cloud_event(record, _digest(f"{self.group}/{where}"), "ecg-delivery-rejection.v1")
+        key = rejection.finding_id or coordinates_digest(record)
+        event_id = coordinates_digest(record, of=f"{self.group}/")
+        headers = cloud_event(record, event_id, "ecg-delivery-rejection.v1")
         return Message(self.topic, key.encode(), rejection.to_json(), headers)
 
 
 def _id(pending: Pending) -> str | None:
     stated = pending.finding.finding_id if pending.finding else ""
     return stated if _FINDING_ID.fullmatch(stated) else None
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -13,29 +13,20 @@ from pydicom.data import get_testdata_file
 from adapters.inbound import decode
 from adapters.log import Record
 from adapters.recording.site import SiteDefaults
-from schemas.finding import EngineRef, Finding, ModelRef
+from schemas.finding import Finding
 from schemas.rejection import Reason, Rejection
 from simulator.edits import invert_t_waves, real_ecg, resample
 from simulator.writers.hl7v2 import write_hl7v2
-from tests.support.results import answer
+from tests.support.results import READER, answer
 from worker import pipeline
 from worker.backfill_header import MARK
 from worker.engine.question import Answer
 from worker.picture.layout import make_layout
 from worker.pipeline import OutOfTime, conclude, prepare
 from worker.prepared import PreparedEcg
-from worker.provenance import ModelIdentity
 from worker.redrive_headers import next_redrive, redriven_message
 
 SMALL = make_layout("3x4+II", 448, 336)
-READER = ModelIdentity(
-    model=ModelRef(name="ecg-r1", digest="d" * 64, training="trained"),
-    threshold=0.5,
-    prompt_digest="p",
-    engine=EngineRef(provider="cpu", dtype="float32", shapes={"slots": 4}),
-    layout="3x4+II",
-    fingerprint="f",
-)
 CANARY = "ZQXCANARY"
 
 

@@ -11,17 +11,15 @@ from adapters.inbound import decode, glance
 from adapters.log import MAX_VALUE_BYTES, Message, Polled, Position, Record, TopicPartition, check_messages
 from adapters.recording.site import SiteDefaults
 from schemas.ecg import Ecg
-from schemas.finding import EngineRef, ModelRef
 from schemas.rejection import Reason, Rejected, Rejection
 from tests.support.hostile_records import hostile_records
-from tests.support.results import answer
+from tests.support.results import READER, answer
 from tests.support.scripted import Clock, ScriptedMember, at_once
 from worker.engine.question import Answer, Question
 from worker.history.results import parse, source_of
 from worker.picture.layout import make_layout
 from worker.pipeline import conclude, prepare
 from worker.prepared import PreparedEcg
-from worker.provenance import ModelIdentity
 from worker.stream.breaker import Breaker
 from worker.stream.fence import Fence
 from worker.stream.limits import Limits
@@ -34,14 +32,6 @@ from worker.stream.triage import Triage
 
 TP = TopicPartition("ecg.inbound", 0)
 LAYOUT = make_layout("3x4+II", 448, 336)
-READER = ModelIdentity(
-    model=ModelRef(name="ecg-r1", digest="d" * 64, training="trained"),
-    threshold=0.5,
-    prompt_digest="p",
-    engine=EngineRef(provider="cpu", dtype="float32", shapes={"slots": 4}),
-    layout="3x4+II",
-    fingerprint="f",
-)
 # Those of many megabytes have tests of their own.
 GOOD = [one.value for one in hostile_records().values() if one.value and len(one.value) < 1_000_000]
 
