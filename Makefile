@@ -33,7 +33,7 @@ demo: setup ## run the whole system on this machine and show what it found (buil
 test: setup ## run every test that this machine can run, on a real Kafka broker too
 	$(BIN)/python -m pytest
 
-test-unit: setup ## run the quick tests, two processes at a time (a minute)
+test-unit: setup ## run the quick tests, two processes at a time (two minutes)
 	$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist loadfile
 
 lint: setup ## check style and formatting
@@ -88,7 +88,7 @@ bench-quick: setup ## measure decoding, rendering and the vision encoder on this
 	$(BIN)/python -m benchmarks.simulator
 	$(BIN)/python -m benchmarks.vision
 
-faults-quick: setup ## kill, freeze and cut off workers and brokers, and count what becomes of every record (6 minutes)
+faults-quick: setup ## kill, freeze and cut off workers and brokers, and count what becomes of every record (10 minutes)
 	$(BIN)/python -m tests.faults quick
 
 faults: setup ## the same in full: hundreds of faults, a million records (a day); build/faults/ keeps the figures
