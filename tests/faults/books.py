@@ -4,6 +4,7 @@ Counting only: nothing here reads a log. A record costs a few dozen bytes, so th
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
@@ -50,7 +51,7 @@ class Inbound:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A committed finding, with its id and the message id that it names, or a rejection, with neither."""
+    """A committed finding, with its id and the message id that it names, or a rejection, with its code."""
 
     topic: str
     partition: int
@@ -58,6 +59,7 @@ class Result:
     timestamp_ms: int
     finding_id: str | None = None
     message_id: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Report:
     partition_gap_s: float
     results_per_s: float
     latencies: Mapping[str, Latency]
+    reasons: Mapping[str, int]
     examples: Mapping[str, Sequence[str]]
     digest: str
 
@@ -115,6 +118,7 @@ class Books:
         self._prefixes: dict[Partition, int] = {}  # of each page, how far everything is decided
         self._labels: list[str] = []
         self._elsewhere: list[Result] = []
+        self._reasons = Counter[str]()
 
     def came(self, record: Inbound) -> None:
         """Note a record."""
@@ -142,6 +146,8 @@ class Books:
         if result.finding_id is not None:
             row["finding_id"] = int(result.finding_id[:16], 16)
             row["named"] = number_named(result.message_id)
+        if result.reason is not None:
+            self._reasons[result.reason] += 1
 
     def take_moments(self) -> list[float]:
         """When the results that were noted since the last call were written, to a tenth of a second."""
@@ -200,6 +206,7 @@ class Books:
             partition_gap_s=max((longest_gap_s(page[page["number"] != NONE]) for page in pages), default=0.0),
             results_per_s=round(len(decided) / span_s, 1) if span_s else 0.0,
             latencies={label: _latency(rows[known & (results > 0)], at) for at, label in enumerate(self._labels)},
+            reasons=dict(sorted(self._reasons.items())),
             examples={name: self._places(failed) for name, failed in failures.items() if failed.any()},
             digest=self._digest(),
         )

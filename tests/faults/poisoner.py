@@ -8,11 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from schemas.rejection import Reason
 from tests.faults.kinds import Kind
 from tests.faults.payloads import payload
 from tests.support.hostile_records import MICROSECONDS, HostileRecord, hostile_records, send, sender
 
 LONG_KEY: Final = 70_000
+# What the worker with a fragile decoder and engine breaks on, and the codes of that.
+FRAGILE: Final[Sequence[tuple[Kind, Reason]]] = (
+    ("fatal", Reason.PAYLOAD_FATAL),
+    ("sickening", Reason.ENGINE_NOT_FINITE),
+)
 SENDING_LIMIT_S: Final = 120.0
 
 
@@ -54,8 +60,8 @@ class Poisoner:
 
     def _ill(self, number: int, turn: int) -> HostileRecord:
         """A record that has to be rejected."""
-        kinds: tuple[Kind, ...] = ("fatal", "sickening")
-        nth = turn % (len(self._bad) + len(kinds))
-        if nth < len(self._bad):
-            return self._bad[nth]
-        return HostileRecord(payload(kinds[nth - len(self._bad)], number))
+        nth = turn % (len(FRAGILE) + len(self._bad))
+        if nth < len(FRAGILE):
+            kind, rejected = FRAGILE[nth]
+            return HostileRecord(payload(kind, number), rejected)
+        return self._bad[nth - len(FRAGILE)]

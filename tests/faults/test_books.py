@@ -25,7 +25,7 @@ def finding(number: int, **other: Any) -> Result:
 
 
 def rejection(number: int) -> Result:
-    return finding(number, finding_id=None, message_id=None)
+    return finding(number, finding_id=None, message_id=None, reason="payload.unknown_format")
 
 
 def report(*results: Result, poison: int | None = None) -> Report:
@@ -44,7 +44,9 @@ def test_one_finding_or_rejection_each_is_right() -> None:
     good = report(*ALL)
     assert good.ok
     assert (good.records, good.findings, good.rejections, good.lost) == (RECORDS, RECORDS, 0, 0)
-    assert report(*ALL[:4], rejection(4), *ALL[5:], poison=4).ok
+    one_rejected = report(*ALL[:4], rejection(4), *ALL[5:], poison=4)
+    assert one_rejected.ok
+    assert one_rejected.reasons == {"payload.unknown_format": 1}
 
 
 def test_the_order_of_reading_does_not_matter() -> None:

@@ -80,7 +80,11 @@ def result_of(value: bytes, timestamp_ms: int, *, is_finding: bool) -> Result:
     said = json.loads(value)
     source = said["source"]
     place = source["topic"], source["partition"], source["offset"], timestamp_ms
-    return Result(*place, said["finding_id"], source["message_id"]) if is_finding else Result(*place)
+    return (
+        Result(*place, said["finding_id"], source["message_id"])
+        if is_finding
+        else Result(*place, reason=said["reason"])
+    )
 
 
 class Verifier:
