@@ -30,6 +30,7 @@ from worker.stream.stop import Stop
 TP, OTHER = TopicPartition("ecg.findings", 0), TopicPartition("ecg.findings", 1)
 RETRY: Final = RetryPolicy(max_sends=5, backoff_s=1.0, longest_pause_s=30.0)
 HOUR_S: Final = 3600.0
+LONG_POLL_S: Final = 1.0
 AWAY = Unanswered(sent=False, cause="ConnectionRefusedError")
 SILENT = Unanswered(sent=True, cause="TimeoutError")
 
@@ -73,6 +74,10 @@ class Desk:
         self.member.script.extend([*script, self.stop.set])
         self.deliverer.run(self.stop)
 
+    def hours(self, count: float) -> list[Callable[[], object]]:
+        """Nothing comes for so long: polls that take as much longer as makes few of many."""
+        return [lambda: self.clock.wait(LONG_POLL_S - POLL_IDLE_S)] * round(count * HOUR_S / LONG_POLL_S)
+
     def times(self, number: int) -> int:
         return [asked for _, asked in self.asked].count(number)
 
@@ -98,10 +103,6 @@ def alerts(*numbers: int) -> Polled:
     return Polled(tuple(record(number) for number in numbers))
 
 
-def hours(count: float) -> list[Polled]:
-    return idle(round(count * HOUR_S / POLL_IDLE_S))
-
-
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, Any]]]]:
     """What is logged of the receiver."""
@@ -121,7 +122,11 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, 
 def test_a_receiver_that_is_away_for_an_hour_gets_every_alert_once_and_in_order(failure: Unanswered) -> None:
     desk = Desk(lambda number: failure if desk.clock.now < 1000 + HOUR_S else None)
     desk.run(
-        Polled((record(0), record(1, unflagged(1)), record(2), record(3))), *hours(0.5), alerts(4), *hours(1), *idle(20)
+        Polled((record(0), record(1, unflagged(1)), record(2), record(3))),
+        *desk.hours(0.5),
+        alerts(4),
+        *desk.hours(1),
+        *idle(20),
     )
     assert desk.taken == [0, 2, 3, 4]
     assert desk.rejections == []
@@ -131,13 +136,13 @@ def test_a_receiver_that_is_away_for_an_hour_gets_every_alert_once_and_in_order(
 
 def test_what_the_receiver_does_not_get_is_not_committed_and_no_transaction_is_made() -> None:
     desk = Desk(lambda number: AWAY if number else None)
-    desk.run(alerts(0, 1), *hours(2))
+    desk.run(alerts(0, 1), *desk.hours(2))
     assert (desk.taken, desk.position, len(desk.member.published)) == ([0], 1, 1)
 
 
 def test_a_receiver_that_is_away_is_asked_less_and_less_often_up_to_a_bound() -> None:
     desk = Desk(lambda number: AWAY)
-    desk.run(alerts(0), *hours(1))
+    desk.run(alerts(0), *idle(round(HOUR_S / POLL_IDLE_S)))
     moments = [at for at, _ in desk.asked]
     pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert 0.5 <= pauses[0] <= 1.3
@@ -147,7 +152,7 @@ def test_a_receiver_that_is_away_is_asked_less_and_less_often_up_to_a_bound() ->
 def test_a_receiver_that_takes_connections_and_is_silent_gets_few_copies() -> None:
     """A few soon, then one a longest pause; a real one keeps each waiting for `deliver_ack_s` besides."""
     desk = Desk(lambda number: SILENT)
-    desk.run(alerts(0), *hours(1))
+    desk.run(alerts(0), *desk.hours(1))
     assert desk.times(0) <= RETRY.max_sends + HOUR_S / (RETRY.longest_pause_s / 2)
     assert desk.rejections == []
 
@@ -164,7 +169,7 @@ def test_while_it_is_away_readiness_and_metrics_say_so(said: list[tuple[str, dic
 
     desk = Desk(lambda number: AWAY if desk.clock.now < 1000 + HOUR_S else None)
     desk.clock.now += 60
-    desk.run(look, look, alerts(0), *hours(0.25), look, look, *hours(1), look, look)
+    desk.run(look, look, alerts(0), *desk.hours(0.25), look, look, *desk.hours(1), look, look)
     assert seen[1] == (None, 0, 0)
     trouble, away_s, oldest_s = seen[3]
     assert 850 <= away_s <= 900
@@ -190,7 +195,7 @@ def test_over_tcp_a_receiver_that_was_down_for_longer_than_was_ever_waited_gets_
         desk.answer = lambda number: offer(receiver, flagged(number), None)
         desk.run(
             alerts(0, 1),
-            *hours(0.5),
+            *desk.hours(0.5),
             lambda: heard.append(parts.enter_context(peer(says("AA"), port=port))),
             *idle(300),
         )
@@ -248,7 +253,7 @@ def test_an_answer_of_any_kind_shows_that_the_receiver_is_there() -> None:
 
 def test_two_messages_in_a_row_that_are_never_acknowledged_are_parked_too() -> None:
     desk = Desk(lambda number: SILENT if number in (0, 1) else None)
-    desk.run(alerts(0, 1, 2, 3), *hours(0.5))
+    desk.run(alerts(0, 1, 2, 3), *desk.hours(0.5))
     assert desk.taken == [2, 3]
     assert [(r.finding.offset, r.reason.value) for r in desk.rejections] == [
         (0, "receiver.no_ack"),
@@ -262,10 +267,10 @@ def test_a_lone_message_without_an_answer_waits_until_there_is_another() -> None
     looks: list[tuple[int, str | None]] = []
     desk.run(
         alerts(0),
-        *hours(2),
+        *desk.hours(2),
         lambda: looks.append((desk.position, desk.progress.trouble)),
         alerts(1),
-        *hours(0.1),
+        *desk.hours(0.1),
     )
     ((position, trouble),) = looks
     assert position == 0
@@ -278,7 +283,7 @@ def test_a_lone_message_without_an_answer_waits_until_there_is_another() -> None
 @pytest.mark.parametrize("comes_back_after", range(1, 40))
 def test_a_receiver_that_comes_back_between_any_two_sends_costs_nobody_an_alert(comes_back_after: int) -> None:
     desk = Desk(lambda number: SILENT if len(desk.asked) <= comes_back_after else None)
-    desk.run(alerts(0, 1, 2), *hours(0.5))
+    desk.run(alerts(0, 1, 2), *desk.hours(0.5))
     assert desk.rejections == []
     assert sorted(desk.taken) == [0, 1, 2]
     assert desk.position == 3
@@ -305,7 +310,7 @@ def test_a_finding_of_a_newer_version_stops_its_partition_and_nothing_is_passed(
         Polled((record(0), record(1, NEWER), record(2), record(0, partition=OTHER))),
         *idle(10),
         Polled((record(7, partition=OTHER),)),
-        *hours(1),
+        *desk.hours(1),
         lambda: looks.append(desk.progress.trouble),
     )
     assert desk.taken == [0, 0, 7]
@@ -318,7 +323,7 @@ def test_a_finding_of_a_newer_version_stops_its_partition_and_nothing_is_passed(
 
 def test_a_newer_finding_keeps_the_process_up_though_nothing_else_comes() -> None:
     desk = Desk(lambda number: None)
-    desk.member.script.extend([Polled((record(0, NEWER),)), *hours(1), desk.stop.set])
+    desk.member.script.extend([Polled((record(0, NEWER),)), *desk.hours(1), desk.stop.set])
     desk.deliverer.run(desk.stop, idle_exit_s=5.0)
     assert desk.stop.is_set()
 
@@ -368,7 +373,7 @@ def test_an_alert_that_waits_for_longer_than_it_lives_is_a_review_the_same_each_
         lambda number: SILENT if desk.clock.now < 1000 + 4 * HOUR_S else None,
         wall_clock=lambda: RECORDED_S + 22.5 * HOUR_S + desk.clock() - 1000,
     )
-    desk.run(alerts(0), *hours(5))
+    desk.run(alerts(0), *desk.hours(5))
     assert desk.taken == [0]
     assert set(desk.late) == {None, 24}
     assert desk.late[-1] == 24, "as it was when it was first tried as a review, though it is 26 h by now"

@@ -315,7 +315,7 @@ def assert_same_structure(got: list[list[str]], expected: list[list[str]]) -> No
     "character", ["\x00", "|", "\\", "\r", "\x1c", "\x85", "\u2028", '"', "\U0001f493", "a"], ids=ascii
 )
 def test_no_length_can_either(character: str) -> None:
-    assert_structure_is_kept(character * 65_536)
+    assert_structure_is_kept(character * 16_384)
 
 
 @pytest.mark.parametrize("number", [1.7e308, -1.7e308, 5e-324, -0.0])
