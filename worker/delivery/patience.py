@@ -3,7 +3,8 @@
 A receiver that answers nothing is away and is waited for; a message that alone stays unanswered must not hold up the
 others. To tell the two apart, the next alert is tried after the first one was left unacknowledged a few times. If that
 one is answered, the first is sent once more, and parked if it stays unanswered. If it is not, the receiver is away:
-there is a pause, and it begins with the first alert again.
+there is a pause, and it begins with the first alert again; but with the next one if that could not even be sent, for
+the first may be what the receiver breaks down under.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -55,7 +56,10 @@ class Patience:
     def unanswered(self, at: Coordinates, failure: Unanswered) -> DeliveryReason | None:
         """No answer came to this alert. Why to give it up, if that is to be done."""
         tries = self._of(at)
-        was_another, self._try_another = self._try_another, False
+        was_another, suspected = self._try_another, False
+        # One that could not be sent says nothing, of itself or of the first. The first may be what ended the receiver:
+        # when it is back, this one is asked before that happens again.
+        self._try_another = was_another and not failure.sent
         tries.sends += failure.sent
         tries.unanswered += failure.sent
         if not failure.sent:
@@ -63,8 +67,8 @@ class Patience:
         elif tries.other_answered and tries.unanswered >= self._retry.max_sends:
             return DeliveryReason.RECEIVER_NO_ACK
         elif not was_another and self._others and tries.unanswered >= self._retry.suspect_after:
-            self._try_another = True
-        self.contact.failed(_name(at), failure.cause, again_at_once=self._try_another)
+            self._try_another = suspected = True
+        self.contact.failed(_name(at), failure.cause, again_at_once=suspected)
         return None
 
     def taken_over(self, at: Coordinates) -> Coordinates | None:

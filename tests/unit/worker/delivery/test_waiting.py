@@ -257,6 +257,26 @@ def test_two_messages_in_a_row_that_are_never_acknowledged_are_parked_too() -> N
     assert desk.position == 4
 
 
+@pytest.mark.parametrize("down_s", [1, 20, 600])
+def test_a_message_that_the_receiver_breaks_down_under_is_parked_too(down_s: float) -> None:
+    back_at = 0.0
+
+    def answer(number: int) -> Exception | None:
+        nonlocal back_at
+        if desk.clock.now < back_at:
+            return AWAY
+        if number == 0:
+            back_at = desk.clock.now + down_s
+            return Unanswered(sent=True, cause="ConnectionResetError")
+        return None
+
+    desk = Desk(answer)
+    desk.run(alerts(0, 1, 2), *hours(3))
+    assert desk.taken == [1, 2]
+    assert [(r.finding.offset, r.reason.value, r.attempts) for r in desk.rejections] == [(0, "receiver.no_ack", 5)]
+    assert desk.position == 3
+
+
 def test_a_lone_message_without_an_answer_waits_until_there_is_another() -> None:
     desk = Desk(lambda number: SILENT if number == 0 else None)
     looks: list[tuple[int, str | None]] = []
