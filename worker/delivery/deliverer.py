@@ -67,6 +67,7 @@ class Deliverer:
         # A finding of a newer version, and after it nothing of its partition: only another program can say what it is.
         self._unknown: dict[TopicPartition, tuple[Pending, str]] = {}
         self._trying: tuple[Pending, Future[Outcome]] | None = None
+        self._of_another = False  # the try is of a record of a topic that was made again since
         self._ready: list[Pending] = []
         self._handed_over: list[Pending] = []
 
@@ -106,8 +107,14 @@ class Deliverer:
         return tuple(self._unknown)
 
     def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
-        """What was settled in a partition that others have now is theirs to find out."""
+        """What was settled in a partition that others have now is theirs to find out.
+
+        In one that was made again other findings lie at the same coordinates: what came of the old ones says nothing of
+        them, nor will what comes of a try that is under way.
+        """
         lost = frozenset(lost)
+        if self._trying is not None and self._trying[0].partition in lost.intersection(self._session.leases):
+            self._of_another = True
         self._settled = {at: outcome for at, outcome in self._settled.items() if at.partition not in lost}
         self._patience.forget_partitions(lost)
         self._handlings.forget_partitions(lost)
@@ -220,6 +227,9 @@ class Deliverer:
             return
         pending, future = self._trying
         self._trying = None
+        if self._of_another:
+            self._of_another = False
+            return
         outcome, at, unacknowledged = future.result(), pending.coordinates, None
         if isinstance(outcome, Refused) or (isinstance(outcome, Unanswered) and outcome.sent):
             self._handlings.sent(at)

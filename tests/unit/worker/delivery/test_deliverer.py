@@ -390,6 +390,30 @@ def test_a_partition_that_comes_back_after_a_delivery_is_committed_without_sendi
     assert member.published == [{TP: Position(1)}, {TP: Position(2)}]
 
 
+MADE_AGAIN = Polled(revoked=frozenset({TP}), assigned={TP: None}, remade=frozenset({TP}))
+
+
+def test_a_topic_that_is_made_again_during_a_delivery_has_findings_of_its_own() -> None:
+    member, receiver = deliver_script(
+        Polled((record(0, flagged(1)),)), MADE_AGAIN, Polled((record(0, flagged(11)), record(1, flagged(12))))
+    )
+    assert receiver.ids == [finding_id(1), finding_id(11), finding_id(12)]
+    assert member.published == [{TP: Position(1)}, {TP: Position(2)}]
+
+
+def test_what_was_delivered_of_a_topic_that_is_made_again_says_nothing_of_the_new_one() -> None:
+    member = ScriptedMember(Clock(), failures=1)
+    member.on_rewind = [MADE_AGAIN, Polled((record(0, flagged(11)), record(1, flagged(12))))]
+    stop = Stop(10)
+    member.script.extend(
+        [Polled(assigned={TP: None}), Polled((record(0, flagged(1)), record(1, flagged(2)))), *idle(20), stop.set]
+    )
+    receiver = Receiver()
+    session = Session(member, StallDetector(300, member.clock), clock=member.clock, in_background=at_once)
+    Deliverer(session, receiver, GROUP, REJECTIONS, RETRY, wall_clock=WHEN_RECORDED, in_background=at_once).run(stop)
+    assert receiver.ids == [finding_id(1), finding_id(11), finding_id(12)]
+
+
 def test_stopping_finishes_the_delivery_in_hand_and_begins_no_other(log: Log) -> None:
     append(log, flagged(1), flagged(2))
     stop = Stop(10)
