@@ -33,7 +33,7 @@ from worker.stream.stop import Stop
 
 log = get_logger()
 
-# Findings read ahead while one is being delivered: a few megabytes.
+# Alerts and what is to be rejected, read ahead while one is being delivered, with what lies between: a few megabytes.
 _MAX_WAITING: Final = 200
 
 
@@ -81,7 +81,7 @@ class Deliverer:
     @property
     def held(self) -> int:
         """Findings read and not settled, as far as they are not being committed."""
-        return len(self._waiting) + len(self._ready) + len(self._unknown)
+        return sum(pending.count for pending in (*self._waiting, *self._ready)) + len(self._unknown)
 
     @property
     def results(self) -> int:
@@ -138,6 +138,8 @@ class Deliverer:
             self._unknown[lease.partition] = pending, newer
             log.error("a finding of a newer version waits, upgrade deliver", version=newer, **_where(pending))
             return
+        if pending.passed_by and self._joins_the_last(pending):
+            return
         self._waiting.append(pending)
         if pending.finding is None:
             self._reject(pending, DeliveryReason.FINDING_UNREADABLE)
@@ -150,6 +152,20 @@ class Deliverer:
         pending = Pending(nothing, lease, None, offsets.stop)
         self._waiting.append(pending)
         self._reject(pending, DeliveryReason.FINDINGS_GONE)
+
+    def _joins_the_last(self, pending: Pending) -> bool:
+        """Let the last one of its partition stand for this one too, if neither needs a delivery.
+
+        They take no room then: behind an alert that is never acknowledged the next one is read, however far it lies.
+        """
+        for place in reversed(range(len(self._waiting))):
+            last = self._waiting[place]
+            if last.partition == pending.partition:
+                joins = last.passed_by and last.lease is pending.lease
+                if joins:
+                    self._waiting[place] = last.with_next(pending)
+                return joins
+        return False
 
     def advance(self, *, may_begin: bool) -> None:
         """Take note of a try that ended, and begin the next: there is one thing at a time."""
@@ -168,7 +184,7 @@ class Deliverer:
         rejected = [(pending, self._settled.get(pending.coordinates)) for pending in batch]
         messages = [self._writer.message(pending, rejection) for pending, rejection in rejected if rejection]
         self._handed_over = batch
-        return Batch(len(batch), messages, positions)
+        return Batch(sum(pending.count for pending in batch), messages, positions)
 
     def committed(self) -> None:
         """Count what was settled, and remember it no more."""

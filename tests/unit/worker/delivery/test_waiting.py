@@ -277,6 +277,17 @@ def test_a_message_that_the_receiver_breaks_down_under_is_parked_too(down_s: flo
     assert desk.position == 3
 
 
+def test_the_next_alert_is_found_however_many_findings_without_one_lie_between() -> None:
+    desk = Desk(lambda number: SILENT if number == 0 else None, RETRY, TP, OTHER)
+    between = [record(number, unflagged(number), at) for number in range(1, 1000) for at in (TP, OTHER)]
+    polls = [Polled(tuple(between[first : first + 100])) for first in range(0, len(between), 100)]
+    desk.run(alerts(0), *idle(100), *polls, alerts(1000), *hours(0.1))
+    assert desk.taken == [1000]
+    assert [r.finding.offset for r in desk.rejections] == [0]
+    assert desk.position == 1001
+    assert desk.progress.committed == len(between) + 2
+
+
 def test_a_lone_message_without_an_answer_waits_until_there_is_another() -> None:
     desk = Desk(lambda number: SILENT if number == 0 else None)
     looks: list[tuple[int, str | None]] = []
