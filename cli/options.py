@@ -75,7 +75,10 @@ def parse_bound(stated: str) -> "Bound":
         moment = datetime.fromisoformat(stated)
     except ValueError:
         raise typer.BadParameter(f"{stated!r} is neither an offset nor an ISO 8601 time") from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    try:
+        moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except OverflowError:
+        raise typer.BadParameter(f"{stated} lies beyond the calendar, in UTC") from None
     return Bound(timestamp_ms=int(moment.timestamp() * 1000))
 
 

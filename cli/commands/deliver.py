@@ -46,7 +46,7 @@ def deliver(
     # Crash-only: whatever comes out of here ends the process, which says so; the committed positions are right.
     _serve(
         settings,
-        open_configured_receiver(settings, "--to" if to else "deliver_to"),
+        open_configured_receiver(settings, "--to", to),
         Ending(settings.drain_s),
         idle_exit,
     )

@@ -109,9 +109,7 @@ def redrive(
     with ExitStack() as parts:
         sends = not (dry_run or give_up)
         opened_receiver = (
-            parts.enter_context(closing(open_configured_receiver(settings, "--receiver" if receiver else "deliver_to")))
-            if sends
-            else None
+            parts.enter_context(closing(open_configured_receiver(settings, "--receiver", receiver))) if sends else None
         )
         opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, settings.findings_topic, topic)

@@ -4,16 +4,16 @@ from adapters.outbound import MllpReceiver, ReceiverError, TlsFiles, open_receiv
 from cli.settings import Settings, SettingsError
 
 
-def open_configured_receiver(settings: Settings, source: str) -> MllpReceiver:
+def open_configured_receiver(settings: Settings, flag: str, stated: str | None) -> MllpReceiver:
     """The receiver that the settings name; it connects with the first finding. Raises SettingsError.
 
-    `source` is who named it: a flag, or the setting.
+    `flag` is the command's for it, and `stated` what was given with it, if anything: whoever named it is named.
     """
     deliver = settings.deliver
     if deliver.to is None:
-        raise SettingsError("no receiver: give --to URL, or set ECG_DELIVER_TO")
+        raise SettingsError(f"no receiver: give {flag} URL, or set ECG_DELIVER_TO")
     files = deliver.tls if deliver.tls != TlsFiles() else None
     try:
         return open_receiver(deliver.to, deliver.route, deliver.waits, files, allow_plaintext=deliver.allow_plaintext)
     except ReceiverError as error:
-        raise SettingsError(f"{source}: {error}") from None
+        raise SettingsError(f"{flag if stated else 'deliver_to'}: {error}") from None

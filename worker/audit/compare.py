@@ -64,6 +64,7 @@ class Comparisons:
     gone: tuple[tuple[TopicPartition, range], ...]
     lost_then: Mapping[Coordinates, str]
     fingerprints_then: Mapping[str, int]
+    cut: Mapping[TopicPartition, int]
 
     @cached_property
     def counts(self) -> dict[Outcome, int]:
@@ -78,7 +79,7 @@ class Comparisons:
 
     @property
     def all_same(self) -> bool:
-        """Something was compared, nothing differs, nothing of the interval is gone, and all that was said is read."""
+        """Something was compared, nothing differs, nothing is or may be gone, and all that was said is read."""
         return not self.reasons
 
     @cached_property
@@ -95,7 +96,12 @@ class Comparisons:
             f"{self.replayed.unreadable} results of now cannot be read": self.replayed.unreadable,
         }
         nothing = () if self.compared else (self._why_nothing(),)
-        return (*nothing, *(sentence for sentence, count in counted.items() if count))
+        cut = (
+            f"{partition.topic}/{partition.partition} begins at offset {first}, and nothing held there is older than "
+            "the interval: records that are gone may have been of it"
+            for partition, first in sorted(self.cut.items())
+        )
+        return (*nothing, *(sentence for sentence, count in counted.items() if count), *cut)
 
     def _why_nothing(self) -> str:
         if not self.comparisons and not self.replayed.read:
@@ -132,7 +138,7 @@ def compare(then: Published, replayed: Replayed, interval: Interval) -> Comparis
     gone += [(partition, lost) for partition, account in replayed.scanned.items() for lost in account.gone]
     lost_then = {at: result.detail for at, result in sorted(before.items()) if result.lost}
     made_by = Counter(result.fingerprint for result in before.values() if result.fingerprint is not None)
-    return Comparisons(comparisons, then, replayed, tuple(gone), lost_then, made_by)
+    return Comparisons(comparisons, then, replayed, tuple(gone), lost_then, made_by, interval.cut)
 
 
 def _belongs(at: Coordinates, result: Said, replayed: Replayed, interval: Interval) -> bool:

@@ -33,7 +33,7 @@ from worker.stream.stop import Stop
 
 log = get_logger()
 
-# Findings read ahead while one is being delivered: a few megabytes.
+# Alerts and what is to be rejected, read ahead while one is being delivered, with what lies between: a few megabytes.
 _MAX_WAITING: Final = 200
 
 
@@ -67,6 +67,7 @@ class Deliverer:
         # A finding of a newer version, and after it nothing of its partition: only another program can say what it is.
         self._unknown: dict[TopicPartition, tuple[Pending, str]] = {}
         self._trying: tuple[Pending, Future[Outcome]] | None = None
+        self._of_another = False  # the try is of a record of a topic that was made again since
         self._ready: list[Pending] = []
         self._handed_over: list[Pending] = []
 
@@ -80,7 +81,7 @@ class Deliverer:
     @property
     def held(self) -> int:
         """Findings read and not settled, as far as they are not being committed."""
-        return len(self._waiting) + len(self._ready) + len(self._unknown)
+        return sum(pending.count for pending in (*self._waiting, *self._ready)) + len(self._unknown)
 
     @property
     def results(self) -> int:
@@ -106,8 +107,14 @@ class Deliverer:
         return tuple(self._unknown)
 
     def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
-        """What was settled in a partition that others have now is theirs to find out."""
+        """What was settled in a partition that others have now is theirs to find out.
+
+        In one that was made again other findings lie at the same coordinates: what came of the old ones says nothing of
+        them, nor will what comes of a try that is under way.
+        """
         lost = frozenset(lost)
+        if self._trying is not None and self._trying[0].partition in lost.intersection(self._session.leases):
+            self._of_another = True
         self._settled = {at: outcome for at, outcome in self._settled.items() if at.partition not in lost}
         self._patience.forget_partitions(lost)
         self._handlings.forget_partitions(lost)
@@ -131,6 +138,8 @@ class Deliverer:
             self._unknown[lease.partition] = pending, newer
             log.error("a finding of a newer version waits, upgrade deliver", version=newer, **_where(pending))
             return
+        if pending.passed_by and self._joins_the_last(pending):
+            return
         self._waiting.append(pending)
         if pending.finding is None:
             self._reject(pending, DeliveryReason.FINDING_UNREADABLE)
@@ -143,6 +152,20 @@ class Deliverer:
         pending = Pending(nothing, lease, None, offsets.stop)
         self._waiting.append(pending)
         self._reject(pending, DeliveryReason.FINDINGS_GONE)
+
+    def _joins_the_last(self, pending: Pending) -> bool:
+        """Let the last one of its partition stand for this one too, if neither needs a delivery.
+
+        They take no room then: behind an alert that is never acknowledged the next one is read, however far it lies.
+        """
+        for place in reversed(range(len(self._waiting))):
+            last = self._waiting[place]
+            if last.partition == pending.partition:
+                joins = last.passed_by and last.lease is pending.lease
+                if joins:
+                    self._waiting[place] = last.with_next(pending)
+                return joins
+        return False
 
     def advance(self, *, may_begin: bool) -> None:
         """Take note of a try that ended, and begin the next: there is one thing at a time."""
@@ -161,7 +184,7 @@ class Deliverer:
         rejected = [(pending, self._settled.get(pending.coordinates)) for pending in batch]
         messages = [self._writer.message(pending, rejection) for pending, rejection in rejected if rejection]
         self._handed_over = batch
-        return Batch(len(batch), messages, positions)
+        return Batch(sum(pending.count for pending in batch), messages, positions)
 
     def committed(self) -> None:
         """Count what was settled, and remember it no more."""
@@ -220,6 +243,9 @@ class Deliverer:
             return
         pending, future = self._trying
         self._trying = None
+        if self._of_another:
+            self._of_another = False
+            return
         outcome, at, unacknowledged = future.result(), pending.coordinates, None
         if isinstance(outcome, Refused) or (isinstance(outcome, Unanswered) and outcome.sent):
             self._handlings.sent(at)

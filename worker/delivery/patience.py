@@ -3,7 +3,8 @@
 A receiver that answers nothing is away and is waited for; a message that alone stays unanswered must not hold up the
 others. To tell the two apart, the next alert is tried after the first one was left unacknowledged a few times. If that
 one is answered, the first is sent once more, and parked if it stays unanswered. If it is not, the receiver is away:
-there is a pause, and it begins with the first alert again.
+there is a pause, and after it both are tried again, in turns the one and the other first. For a receiver that breaks
+down under the first alert is away for a while after it: it answers the next one only if it gets that before.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -36,11 +37,14 @@ class Patience:
         self._first: Coordinates | None = None
         self._others = False
         self._try_another = False
+        self._second = False  # of the two tries between two pauses
 
     def choose(self, waiting: Sequence[Coordinates]) -> Coordinates | None:
         """What to send now of the alerts that wait, which are in order; None: nothing, or not yet."""
         if not waiting or not self.contact.may_try:
             return None
+        if waiting[0] != self._first:
+            self._try_another = self._second = False
         self._first, self._others = waiting[0], len(waiting) > 1
         if self._try_another and self._others:
             # Not always the same one: it may be another that the receiver cannot take.
@@ -55,16 +59,17 @@ class Patience:
     def unanswered(self, at: Coordinates, failure: Unanswered) -> DeliveryReason | None:
         """No answer came to this alert. Why to give it up, if that is to be done."""
         tries = self._of(at)
-        was_another, self._try_another = self._try_another, False
         tries.sends += failure.sent
         tries.unanswered += failure.sent
         if not failure.sent:
             tries.other_answered = False  # the receiver went away since
         elif tries.other_answered and tries.unanswered >= self._retry.max_sends:
             return DeliveryReason.RECEIVER_NO_ACK
-        elif not was_another and self._others and tries.unanswered >= self._retry.suspect_after:
-            self._try_another = True
-        self.contact.failed(_name(at), failure.cause, again_at_once=self._try_another)
+        # What could not be sent says nothing of itself: after the pause it is tried again.
+        self._second = failure.sent and self._suspected and self._others and not self._second
+        if self._second:
+            self._try_another = not self._try_another
+        self.contact.failed(_name(at), failure.cause, again_at_once=self._second)
         return None
 
     def taken_over(self, at: Coordinates) -> Coordinates | None:
@@ -96,7 +101,7 @@ class Patience:
     def _answered(self, at: Coordinates) -> Coordinates | None:
         """The receiver is there: what it left unanswered before says nothing, but of the one that is suspect."""
         self.contact.answered()
-        self._try_another = False
+        self._try_another = self._second = False
         suspect = None if self._first is None or self._first == at else self._tries.get(self._first)
         was_suspect = suspect is not None and suspect.unanswered >= self._retry.suspect_after
         for tries in self._tries.values():
@@ -105,6 +110,11 @@ class Patience:
             return None
         suspect.unanswered, suspect.other_answered = self._retry.suspect_after, True
         return self._first if suspect.unanswered >= self._retry.max_sends else None
+
+    @property
+    def _suspected(self) -> bool:
+        """Whether the first alert was left unacknowledged so often that it may be its own fault."""
+        return self._first is not None and self._of(self._first).unanswered >= self._retry.suspect_after
 
     def _of(self, at: Coordinates) -> _Tries:
         return self._tries.setdefault(at, _Tries())

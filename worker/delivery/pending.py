@@ -1,7 +1,7 @@
 """What was read of the findings topic, and the delivery rejection that may come of it."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from adapters.log import Message, Record, TopicPartition
@@ -20,13 +20,15 @@ _FINDING_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,128}")
 class Pending:
     """A record of the findings topic as it was read, and under which lease. `finding` is None if it holds none.
 
-    `next_offset` is where reading goes on: one further, or after all that the log no longer holds.
+    `next_offset` is where reading goes on: one further, or after all that the log no longer holds. `count` is how many
+    records it stands for: those that need no delivery are one if nothing of their partition lies between them.
     """
 
     record: Record
     lease: Lease
     finding: Finding | None
     next_offset: int
+    count: int = 1
 
     @property
     def partition(self) -> TopicPartition:
@@ -42,6 +44,15 @@ class Pending:
     def alert(self) -> Finding | None:
         """The finding, if it is to be delivered."""
         return self.finding if self.finding is not None and self.finding.flag.raised else None
+
+    @property
+    def passed_by(self) -> bool:
+        """Whether it is a finding that needs no delivery."""
+        return self.finding is not None and not self.finding.flag.raised
+
+    def with_next(self, after: "Pending") -> "Pending":
+        """One that stands for this and for the next of its partition."""
+        return replace(self, next_offset=after.next_offset, count=self.count + after.count)
 
 
 @dataclass(frozen=True, slots=True)

@@ -213,15 +213,17 @@ class Redelivery:
             self._send(candidate, finding, functools.partial(offer, self._receiver, finding, handled.late_h))
 
     def _send(self, candidate: _Candidate, finding: Finding, call: Callable[[], Outcome]) -> None:
+        sent = False  # even once: if the receiver broke down under it, it is away for the tries after that
         for tries in itertools.count(1):
             outcome = self._try(candidate, call)
+            sent = sent or not isinstance(outcome, Unanswered) or outcome.sent
             final = isinstance(outcome, Refused) and outcome.final
             if outcome is None or isinstance(outcome, Unsendable) or final or tries >= self._retry.max_sends:
                 break
             self._pause(self._retry.pause_s(finding.finding_id, tries))
         if isinstance(outcome, Unanswered):
             self._unanswered += 1
-            if not outcome.sent or self._unanswered >= _UNANSWERED_IN_A_ROW:
+            if not sent or self._unanswered >= _UNANSWERED_IN_A_ROW:
                 raise ReceiverAway(
                     f"the receiver does not answer ({outcome.cause}); what it took over is remembered: "
                     "run this again when it is there"

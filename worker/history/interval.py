@@ -5,7 +5,7 @@ lies in its partition: producers' clocks are ahead or behind, so that times do n
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from adapters.log import Log, Record, TopicPartition
@@ -57,6 +57,8 @@ class Interval:
     ranges     offsets among which the records lie; with a time at either end not every record there is one of them
     expired    offsets that were asked for and that the log no longer holds
     slack_ms   how long after its own time a record may have been written and still be found, see `Scan`
+    cut        where nobody knows whether records that the log let go were of the interval, for it begins at a time and
+               the log holds none from before that: the first offset held
     """
 
     ranges: Mapping[TopicPartition, range]
@@ -64,6 +66,7 @@ class Interval:
     start: Bound = OPEN
     end: Bound = OPEN
     slack_ms: int = round(SLACK_S * 1000)
+    cut: Mapping[TopicPartition, int] = field(default_factory=dict)
 
     @classmethod
     def resolve(cls, log: Log, topics: Sequence[str], start: Bound, end: Bound, slack_s: float = SLACK_S) -> "Interval":
@@ -74,7 +77,7 @@ class Interval:
         Raises IntervalError if it is reversed, in so far as that can be told.
         """
         reversed_ = start.after(end)
-        ranges, expired, backwards = {}, {}, []
+        ranges, expired, cut, backwards = {}, {}, {}, []
         for partition in (partition for topic in topics for partition in log.partitions(topic)):
             first, last = log.bounds(partition)
             begin = _first_offset(log, partition, start, first, last)
@@ -84,9 +87,11 @@ class Interval:
             ranges[partition] = range(max(begin, first), stop)
             if asked.start < min(first, asked.stop):
                 expired[partition] = range(asked.start, min(first, asked.stop))
+            if start.timestamp_ms is not None and begin == first > 0:
+                cut[partition] = first
         if reversed_ or (backwards and all(backwards)):
             raise IntervalError("the interval ends before it begins; state the earlier end first")
-        return cls(ranges, expired, start, end, round(slack_s * 1000))
+        return cls(ranges, expired, start, end, round(slack_s * 1000), cut)
 
     @property
     def by_time(self) -> bool:

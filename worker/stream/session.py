@@ -95,7 +95,7 @@ class Work(Protocol):
         ...
 
     def assigned(self, leases: Collection[Lease], lost: Collection[TopicPartition]) -> None:
-        """New leases began, and `lost` partitions went to others."""
+        """New leases began; `lost` partitions went to others, or are other ones now under the same name."""
         ...
 
     def drop_stale(self) -> None:
@@ -235,7 +235,7 @@ class Session:
         }
         self._leases |= new
         self._paused -= polled.revoked | polled.assigned.keys()
-        work.assigned(new.values(), polled.revoked - polled.assigned.keys())
+        work.assigned(new.values(), (polled.revoked - polled.assigned.keys()) | polled.remade)
         if polled.revoked:
             self._drop_revoked(work)
 

@@ -114,7 +114,7 @@ def _flag(finding: Finding, late_h: int | None) -> Iterator[Observation]:
         code = _local("FLAG-LATE", "Age of the ECG, too high for an alert")
         yield Observation("NM", code, number_field(late_h, 0), unit="h")
     yield Observation("ST", _local("FLAG-DEDUPE-KEY", "Equal for alerts on the same ECG"), text_field(flag.dedupe_key))
-    if flag.expires_at is not None:
+    if flag.expires_at is not None and late_h is None:  # a receiver may drop what is void
         yield Observation("TS", _local("FLAG-EXPIRES", "Alert is void after"), time_field(flag.expires_at))
     if flag.supersedes is not None:
         yield Observation(

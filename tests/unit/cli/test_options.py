@@ -34,7 +34,13 @@ def test_an_offset_or_a_time(typed: str, bound: Bound) -> None:
     assert parse_bound(typed) == bound
 
 
-@pytest.mark.parametrize("typed", [str(2**63), "9" * 5000, "-1", "yesterday", "", "1.5"])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *(str(2**63), "9" * 5000, "-1", "yesterday", "", "1.5"),
+        *("9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+14:00"),  # a day that UTC does not have
+    ],
+)
 def test_anything_else_is_wrong_use(typed: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_bound(typed)

@@ -103,6 +103,14 @@ def test_what_the_log_let_go_during_the_replay_is_gone_and_not_a_hole() -> None:
     assert found.reasons == ("2 offsets are gone from the log",)
 
 
+def test_an_interval_of_which_more_may_be_gone_than_anybody_knows_has_not_passed() -> None:
+    cut = Interval({TP: range(2, 10)}, {}, Bound(timestamp_ms=0), cut={TP: 2})
+    assert compared(finding(), finding(), cut).reasons == (
+        "ecg.inbound/0 begins at offset 2, and nothing held there is older than the interval: records that are gone "
+        "may have been of it",
+    )
+
+
 @pytest.mark.parametrize(("then", "now"), [(None, None), (finding(), None), (None, finding())])
 def test_a_replay_that_compared_nothing_has_not_passed(then: Result | None, now: Result | None) -> None:
     found = compared(then, now)

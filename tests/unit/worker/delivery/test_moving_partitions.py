@@ -1,4 +1,4 @@
-"""Partitions that move away, and come back, while a delivery is under way."""
+"""Partitions that move away, come back or are other ones, while a delivery is under way."""
 
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
@@ -7,6 +7,7 @@ from adapters.deadline import Deadline
 from adapters.log import Message, Polled, Position, Record, TopicPartition
 from schemas.finding import Finding
 from tests.support.flagged import finding_id, flagged
+from tests.support.scripted import Clock, ScriptedMember, at_once, idle
 from worker.delivery.deliverer import Deliverer
 from worker.stream.session import Session
 from worker.stream.stall import StallDetector
@@ -19,7 +20,7 @@ WHEN_RECORDED = flagged().ecg.acquired_at.timestamp
 class Receiver:
     """Takes findings over, after what the test does before."""
 
-    def __init__(self, before: Callable[[Finding], None]) -> None:
+    def __init__(self, before: Callable[[Finding], None] = lambda _: None) -> None:
         self._before = before
         self.ids: list[str] = []
 
@@ -97,3 +98,29 @@ def test_a_partition_that_comes_back_after_a_delivery_is_committed_without_sendi
     )
     assert receiver.ids == [finding_id(1), finding_id(2)]
     assert member.published == [{TP: Position(1)}, {TP: Position(2)}]
+
+
+MADE_AGAIN = Polled(revoked=frozenset({TP}), assigned={TP: None}, remade=frozenset({TP}))
+
+
+def test_a_topic_that_is_made_again_during_a_delivery_has_findings_of_its_own() -> None:
+    member, receiver = deliver_script(
+        Polled((record(0, flagged(1)),)), MADE_AGAIN, Polled((record(0, flagged(11)), record(1, flagged(12))))
+    )
+    assert receiver.ids == [finding_id(1), finding_id(11), finding_id(12)]
+    assert member.published == [{TP: Position(1)}, {TP: Position(2)}]
+
+
+def test_what_was_delivered_of_a_topic_that_is_made_again_says_nothing_of_the_new_one() -> None:
+    member = ScriptedMember(Clock(), failures=1)
+    member.on_rewind = [MADE_AGAIN, Polled((record(0, flagged(11)), record(1, flagged(12))))]
+    stop = Stop(10)
+    member.script.extend(
+        [Polled(assigned={TP: None}), Polled((record(0, flagged(1)), record(1, flagged(2)))), *idle(20), stop.set]
+    )
+    receiver = Receiver()
+    session = Session(member, StallDetector(300, member.clock), clock=member.clock, in_background=at_once)
+    Deliverer(
+        session, receiver, "ecg-deliver", "ecg.delivery-rejections", wall_clock=WHEN_RECORDED, in_background=at_once
+    ).run(stop)
+    assert receiver.ids == [finding_id(1), finding_id(11), finding_id(12)]

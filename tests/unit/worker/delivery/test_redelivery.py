@@ -183,6 +183,22 @@ def test_a_receiver_that_is_away_ends_the_run_and_nothing_is_lost(log: Log, fail
     assert again.asked == [2, 3, 4]
 
 
+def test_a_finding_that_the_receiver_breaks_down_under_does_not_keep_the_others(log: Log) -> None:
+    class Fragile(Receiver):
+        down = 0
+
+        def deliver(self, finding: Finding, late_h: int | None) -> None:
+            if self.down:
+                self.down -= 1
+                raise Unanswered(sent=False, cause="ConnectionRefusedError")
+            self.down = RETRY.max_sends * (finding.finding_id == finding_id(1))
+            super().deliver(finding, late_h)
+
+    rejected(log, flagged(1), flagged(2))
+    outcomes = redrive(log, Fragile(to_1=Unanswered(sent=True, cause="ConnectionResetError")))
+    assert told(outcomes) == [(0, "redeliver.no_ack"), (1, "delivered")]
+
+
 def test_what_cannot_be_sent_is_refused_with_a_code(log: Log) -> None:
     rejected(log, b"junk", unflagged(2))
     (record,) = log.read({TP: range(1, 2)})

@@ -1,8 +1,8 @@
-"""What waits and what does not: a receiver that is away, a message it cannot take, findings of tomorrow."""
+"""What waits and what does not: a receiver that is away, findings of tomorrow, what the log cannot give."""
 
 import itertools
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, closing
 from typing import Any, Final
@@ -11,96 +11,20 @@ import pytest
 from prometheus_client import REGISTRY
 
 from adapters.hl7v2.oru.message import Route, build_oru
-from adapters.log import Polled, Position, Record, TopicPartition
+from adapters.log import Polled, Position, Record
 from adapters.mllp.client import Waits
 from adapters.outbound import open_receiver
-from schemas.delivery import DeliveryRejection, Refused, Unanswered
-from schemas.finding import Finding
+from schemas.delivery import Unanswered
+from tests.support.delivery_desk import AWAY, HOUR_S, OTHER, RETRY, SILENT, TP, Desk, alerts, record
 from tests.support.flagged import finding_id, flagged, unflagged
 from tests.support.mllp_peer import Peer, peer, says
 from tests.support.scripted import Clock, ScriptedMember, at_once, idle
 from worker.delivery import contact
 from worker.delivery.deliverer import Deliverer
 from worker.delivery.receiver import Outcome, offer
-from worker.delivery.retry import RetryPolicy
 from worker.stream.session import POLL_IDLE_S, Session
 from worker.stream.stall import StallDetector
 from worker.stream.stop import Stop
-
-TP, OTHER = TopicPartition("ecg.findings", 0), TopicPartition("ecg.findings", 1)
-RETRY: Final = RetryPolicy(max_sends=5, backoff_s=1.0, longest_pause_s=30.0)
-HOUR_S: Final = 3600.0
-LONG_POLL_S: Final = 1.0
-AWAY = Unanswered(sent=False, cause="ConnectionRefusedError")
-SILENT = Unanswered(sent=True, cause="TimeoutError")
-
-Answer = Callable[[int], Exception | None]
-"""What a receiver says to the finding with this number; None: it takes it over."""
-
-
-class Desk:
-    """A deliverer on a scripted log, clock and receiver; `asked` are the numbers of what was sent, in order."""
-
-    def __init__(
-        self,
-        answer: Answer,
-        retry: RetryPolicy = RETRY,
-        *partitions: TopicPartition,
-        wall_clock: Callable[[], float] | None = None,
-    ) -> None:
-        self.clock = Clock()
-        self.answer = answer
-        self.asked: list[tuple[float, int]] = []
-        self.taken: list[int] = []
-        self.late: list[int | None] = []
-        self.stop = Stop(10)
-        self.member = ScriptedMember(self.clock, Polled(assigned=dict.fromkeys(partitions or (TP,))))
-        session = Session(self.member, StallDetector(300, self.clock), clock=self.clock, in_background=at_once)
-        self.progress = session.progress
-        self.deliverer = Deliverer(
-            session, self, "ecg-deliver", "ecg.delivery-rejections", retry,
-            wall_clock=wall_clock or self.clock, in_background=at_once,
-        )  # fmt: skip
-
-    def deliver(self, finding: Finding, late_h: int | None) -> None:
-        number = int(finding.finding_id[:4])
-        self.late.append(late_h)
-        self.asked.append((self.clock.now, number))
-        if failure := self.answer(number):
-            raise failure
-        self.taken.append(number)
-
-    def run(self, *script: Polled | Callable[[], object]) -> None:
-        self.member.script.extend([*script, self.stop.set])
-        self.deliverer.run(self.stop)
-
-    def hours(self, count: float) -> list[Callable[[], object]]:
-        """Nothing comes for so long: polls that take as much longer as makes few of many."""
-        return [lambda: self.clock.wait(LONG_POLL_S - POLL_IDLE_S)] * round(count * HOUR_S / LONG_POLL_S)
-
-    def times(self, number: int) -> int:
-        return [asked for _, asked in self.asked].count(number)
-
-    @property
-    def position(self) -> int:
-        """Where the group stands in the first partition."""
-        moved = [positions[TP].offset for _, positions in self.member.published if TP in positions]
-        return moved[-1] if moved else 0
-
-    @property
-    def rejections(self) -> list[DeliveryRejection]:
-        return [DeliveryRejection.model_validate_json(message.value) for message in self.member.messages]
-
-
-def record(number: int, finding: Finding | bytes | None = None, partition: TopicPartition = TP) -> Record:
-    """The alert with this number at this offset, written at second 1000, when the tests' clock begins."""
-    content = flagged(number) if finding is None else finding
-    value = content if isinstance(content, bytes) else content.to_json()
-    return Record(partition.topic, partition.partition, number, 1_000_000, None, value)
-
-
-def alerts(*numbers: int) -> Polled:
-    return Polled(tuple(record(number) for number in numbers))
 
 
 @pytest.fixture
@@ -119,7 +43,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, dict[str, 
 
 
 @pytest.mark.parametrize("failure", [AWAY, SILENT], ids=["not reachable", "silent"])
-def test_a_receiver_that_is_away_for_an_hour_gets_every_alert_once_and_in_order(failure: Unanswered) -> None:
+def test_a_receiver_that_is_away_for_an_hour_gets_every_alert_once(failure: Unanswered) -> None:
     desk = Desk(lambda number: failure if desk.clock.now < 1000 + HOUR_S else None)
     desk.run(
         Polled((record(0), record(1, unflagged(1)), record(2), record(3))),
@@ -128,7 +52,8 @@ def test_a_receiver_that_is_away_for_an_hour_gets_every_alert_once_and_in_order(
         *desk.hours(1),
         *idle(20),
     )
-    assert desk.taken == [0, 2, 3, 4]
+    assert sorted(desk.taken) == [0, 2, 3, 4]
+    assert desk.taken == [0, 2, 3, 4] or failure is SILENT, "in order: nothing says that it may be one alert's fault"
     assert desk.rejections == []
     assert desk.position == 5
     assert desk.progress.trouble is None
@@ -220,84 +145,6 @@ def test_an_end_while_it_is_silent_does_not_wait_for_the_answer() -> None:
     desk = Desk(lambda number: None)
     Deliverer(session, desk, "g", "r", RETRY, wall_clock=clock, in_background=lambda name, call: never).run(stop)
     assert member.published == []
-
-
-def test_one_message_that_is_never_acknowledged_is_parked_while_the_others_go_on() -> None:
-    desk = Desk(lambda number: SILENT if number == 1 else None)
-    desk.run(alerts(0, 1, 2, 3), *idle(300))
-    assert desk.taken == [0, 2, 3]
-    assert desk.times(1) == RETRY.max_sends
-    (rejection,) = desk.rejections
-    assert (rejection.reason, rejection.finding.offset, rejection.attempts) == ("receiver.no_ack", 1, RETRY.max_sends)
-    assert desk.position == 4
-    assert [positions[TP].offset for _, positions in desk.member.published] == [1, 3, 4]
-    assert desk.progress.trouble is None
-
-
-def test_sent_once_only_it_is_parked_after_that() -> None:
-    desk = Desk(lambda number: SILENT if number == 0 else None, RetryPolicy(max_sends=1))
-    desk.run(alerts(0, 1), *idle(300))
-    assert (desk.times(0), desk.taken) == (1, [1])
-    assert [rejection.attempts for rejection in desk.rejections] == [1]
-
-
-def test_an_answer_of_any_kind_shows_that_the_receiver_is_there() -> None:
-    desk = Desk({0: SILENT, 1: Refused("AR")}.get)
-    desk.run(alerts(0, 1, 2), *idle(300))
-    assert desk.taken == [2]
-    assert sorted((r.finding.offset, r.reason.value) for r in desk.rejections) == [
-        (0, "receiver.no_ack"),
-        (1, "receiver.rejected"),
-    ]
-
-
-def test_two_messages_in_a_row_that_are_never_acknowledged_are_parked_too() -> None:
-    desk = Desk(lambda number: SILENT if number in (0, 1) else None)
-    desk.run(alerts(0, 1, 2, 3), *desk.hours(0.5))
-    assert desk.taken == [2, 3]
-    assert [(r.finding.offset, r.reason.value) for r in desk.rejections] == [
-        (0, "receiver.no_ack"),
-        (1, "receiver.no_ack"),
-    ]
-    assert desk.position == 4
-
-
-def test_a_lone_message_without_an_answer_waits_until_there_is_another() -> None:
-    desk = Desk(lambda number: SILENT if number == 0 else None)
-    looks: list[tuple[int, str | None]] = []
-    desk.run(
-        alerts(0),
-        *desk.hours(2),
-        lambda: looks.append((desk.position, desk.progress.trouble)),
-        alerts(1),
-        *desk.hours(0.1),
-    )
-    ((position, trouble),) = looks
-    assert position == 0
-    assert trouble is not None
-    assert trouble.startswith("receiver away for 7")
-    assert desk.taken == [1]
-    assert [r.reason.value for r in desk.rejections] == ["receiver.no_ack"]
-
-
-@pytest.mark.parametrize("comes_back_after", range(1, 40))
-def test_a_receiver_that_comes_back_between_any_two_sends_costs_nobody_an_alert(comes_back_after: int) -> None:
-    desk = Desk(lambda number: SILENT if len(desk.asked) <= comes_back_after else None)
-    desk.run(alerts(0, 1, 2), *desk.hours(0.5))
-    assert desk.rejections == []
-    assert sorted(desk.taken) == [0, 1, 2]
-    assert desk.position == 3
-
-
-def test_a_failed_transaction_does_not_send_again_what_went_ahead() -> None:
-    desk = Desk(lambda number: SILENT if number == 0 else None)
-    desk.member.failures = 1
-    again: Sequence[Polled] = (Polled(revoked=frozenset({TP}), assigned={TP: None}), alerts(0, 1))
-    desk.member.on_rewind = again
-    desk.run(alerts(0, 1), *idle(300))
-    assert (desk.taken, desk.times(0)) == ([1], RETRY.max_sends)
-    assert [r.reason.value for r in desk.rejections] == ["receiver.no_ack"]
-    assert desk.position == 2
 
 
 NEWER = b'{"schema":"ecg-finding/999","finding_id":"x","what":["nobody","knows"]}'

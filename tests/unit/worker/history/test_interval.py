@@ -91,6 +91,24 @@ def test_the_first_record_is_found_behind_clocks_that_are_ahead_or_behind() -> N
     assert (account.inside, account.outside) == (2, 3)
 
 
+@pytest.mark.parametrize(
+    ("first", "start", "cut"),
+    [
+        (6, Bound(timestamp_ms=NOW_MS), {TP: 6}),
+        (6, Bound(timestamp_ms=NOW_MS + 6), {TP: 6}),
+        (6, Bound(timestamp_ms=NOW_MS + 7), {}),
+        (0, Bound(timestamp_ms=0), {}),
+        (6, Bound(offset=6), {}),
+        (6, OPEN, {}),
+    ],
+)
+def test_where_the_log_begins_inside_nobody_knows_what_is_gone_of_it(
+    first: int, start: Bound, cut: dict[TopicPartition, int]
+) -> None:
+    shelf: Any = Shelf([NOW_MS + number for number in range(10)], first=first)
+    assert Interval.resolve(shelf, [TOPIC], start, OPEN).cut == cut
+
+
 def test_both_ends_are_judged_by_the_record_and_the_end_is_exclusive() -> None:
     start, end = 100_000, 200_000
     shelf = Shelf([start - 1, start, end - 1, end])
