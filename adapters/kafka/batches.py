@@ -121,8 +121,14 @@ def _batch(content: memoryview, magic: int, offset: int) -> Batch:
     return Batch(content, magic, base, last_offset, flaw, epoch, attributes, count, first_ms, max_ms, producer)
 
 
-def read(batch: Batch, partition: TopicPartition, at: int, end: int) -> Iterator[Record | Missing]:
-    """What a batch holds from the offset `at` on. No offset at or beyond `end` is there, whatever the batch claims."""
+def read(
+    batch: Batch, partition: TopicPartition, at: int, end: int, following: int | None = None
+) -> Iterator[Record | Missing]:
+    """What a batch holds from the offset `at` on. No offset at or beyond `end` is there, whatever the batch claims.
+
+    `following` is where the next batch begins, if that came too: so far one reaches whose own header is not to be
+    believed, or offsets that it does not claim would be passed by without a word.
+    """
     expected = batch.base_offset if batch.format > 1 else at  # the old formats name their last offset only
     why = "damaged record"
     try:
@@ -142,7 +148,9 @@ def read(batch: Batch, partition: TopicPartition, at: int, end: int) -> Iterator
         pass
     if at == expected > batch.last_offset:
         return  # what is damaged comes after its last record
-    yield from _unreadable(partition, range(expected, batch.last_offset + 1), at, end, why)
+    is_believed = batch.flaw is None and batch.format > 1
+    stop = batch.last_offset + 1 if is_believed or following is None else following
+    yield from _unreadable(partition, range(expected, stop), at, end, why)
 
 
 def _unreadable(
