@@ -77,7 +77,7 @@ class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the librar
                 self._budget.spend(MAX_POLL_BYTES)
             else:
                 taken.append(record)
-                self._budget.spend(len(record.value))
+                self._budget.spend(record.size_bytes)
             if self._budget.is_spent:
                 break
         return taken

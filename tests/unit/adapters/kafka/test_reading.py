@@ -50,6 +50,14 @@ def test_no_more_bytes_are_handed_out_than_one_poll_may_bring(monkeypatch: pytes
     assert [item.value for item in fetched.take(10)] == [b"cdef"]
 
 
+@pytest.mark.parametrize("labels", [{"key": b"12345"}, {"headers": [(b"n", b"1")]}])
+def test_bytes_of_keys_and_headers_count_too(labels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_POLL_BYTES", 10)
+    fetched, budget = _fetched(BatchBytes([record(b"", n, **labels) for n in range(4)]).bytes())
+    assert len(fetched.take(10)) <= 2
+    assert budget.is_spent
+
+
 def test_offsets_that_are_missing_come_alone() -> None:
     liar = BatchBytes(_values(b"a"), crc=1, last_offset_delta=2 * MAX_TOLD_OFFSETS).bytes()
     fetched, budget = _fetched(liar, highwater=MAX_TOLD_OFFSETS + 100)
