@@ -25,6 +25,9 @@ MAX_VALUE_BYTES: Final = 16 * 1024 * 1024
 # Key and headers together. Identifiers and trace context need a few hundred bytes.
 MAX_LABEL_BYTES: Final = 64 * 1024
 
+# What a header takes in memory, beside its name and content.
+HEADER_BYTES: Final = 128
+
 NO_TOPICS: Final[Mapping[str, float]] = MappingProxyType({})
 
 # A position's note. Kafka's default offset.metadata.max.bytes: a larger one would fail the whole transaction.
@@ -59,6 +62,12 @@ class Record:
     def topic_partition(self) -> TopicPartition:
         """Where the record lies, without its offset."""
         return TopicPartition(self.topic, self.partition)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the record takes, key and headers too: a log may give what no log of ours would take."""
+        headers = sum(HEADER_BYTES + len(name) + len(value) for name, value in self.headers)
+        return len(self.value) + len(self.key or b"") + headers
 
 
 @dataclass(frozen=True, slots=True)

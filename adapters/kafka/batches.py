@@ -26,6 +26,10 @@ MAX_BATCH_BYTES: Final = MAX_FETCH_BYTES
 # (librdkafka's batch.num.messages); the rest of them are told as a range. A header may claim two thousand million.
 MAX_TOLD_OFFSETS: Final = 10_000
 
+# Tracing agents write a few dozen. A batch holds 33 million empty ones, which deflate to 64 KB: a minute of the thread
+# that polls, and gigabytes.
+MAX_HEADERS: Final = 10_000
+
 # Offset, length, and two fields that every format has at the same place: leader epoch (v2) or checksum, and the format.
 _FRAME: Final = struct.Struct(">qiib")
 _FRAME_LENGTH_BYTES: Final = 12  # what the length does not count
@@ -121,8 +125,14 @@ def _batch(content: memoryview, magic: int, offset: int) -> Batch:
     return Batch(content, magic, base, last_offset, flaw, epoch, attributes, count, first_ms, max_ms, producer)
 
 
-def read(batch: Batch, partition: TopicPartition, at: int, end: int) -> Iterator[Record | Missing]:
-    """What a batch holds from the offset `at` on. No offset at or beyond `end` is there, whatever the batch claims."""
+def read(
+    batch: Batch, partition: TopicPartition, at: int, end: int, following: int | None = None
+) -> Iterator[Record | Missing]:
+    """What a batch holds from the offset `at` on. No offset at or beyond `end` is there, whatever the batch claims.
+
+    `following` is where the next batch begins, if that came too: so far one reaches whose own header is not to be
+    believed, or offsets that it does not claim would be passed by without a word.
+    """
     expected = batch.base_offset if batch.format > 1 else at  # the old formats name their last offset only
     why = "damaged record"
     try:
@@ -142,7 +152,9 @@ def read(batch: Batch, partition: TopicPartition, at: int, end: int) -> Iterator
         pass
     if at == expected > batch.last_offset:
         return  # what is damaged comes after its last record
-    yield from _unreadable(partition, range(expected, batch.last_offset + 1), at, end, why)
+    is_believed = batch.flaw is None and batch.format > 1
+    stop = batch.last_offset + 1 if is_believed or following is None else following
+    yield from _unreadable(partition, range(expected, stop), at, end, why)
 
 
 def _unreadable(
@@ -195,9 +207,10 @@ def _v2_record(batch: Batch, partition: TopicPartition, content: memoryview, exp
         headers, at = _headers(content, at)
         if at != len(content):
             raise ValueError
-    except (ValueError, IndexError):
+    except (Unreadable, ValueError, IndexError) as error:
+        why = str(error) if isinstance(error, Unreadable) else "damaged record"
         offset = offset if expected <= offset <= batch.last_offset else expected
-        return _without_content(partition, offset, f"offset {offset}: damaged record")
+        return _without_content(partition, offset, f"offset {offset}: {why}")
     logged_ms = batch.max_timestamp_ms if batch.attributes & _LOG_APPEND_TIME else None
     timestamp_ms = batch.first_timestamp_ms + timestamp_delta if logged_ms is None else logged_ms
     time_ms = known_time(timestamp_ms)
@@ -218,6 +231,8 @@ def _headers(content: memoryview, at: int) -> tuple[Headers, int]:
     count, at = decode_varint(content, at)
     if count < 0:
         raise ValueError
+    if count > MAX_HEADERS:
+        raise Unreadable(f"more than {MAX_HEADERS} headers")
     headers: list[tuple[str, bytes]] = []
     for _ in range(count):
         name, at = _field(content, at, len(content))

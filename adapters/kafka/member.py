@@ -148,7 +148,7 @@ class KafkaMember:
         if self._rewound:
             lost, gained, self._rewound = lost | self._owned, gained | (self._owned - lost), False
         self._unsettled = (self._unsettled - lost) | gained
-        moved = self._find(self._owned - lost)
+        moved = self._find(self._owned - lost, from_kafka(batches))
         elsewhere: dict[TopicPartition, Position | None] = {**dict.fromkeys(moved.remade), **moved.truncated}
         revoked = frozenset((lost | elsewhere.keys()) & self._owned)
         self._places.forget(lost - self._unsettled)
@@ -241,8 +241,9 @@ class KafkaMember:
         if self._displaced.is_set():
             raise Fenced(DISPLACED)
 
-    def _find(self, partitions: set[TopicPartition]) -> Moved:
-        """Where to go on with partitions whose place is no more."""
+    def _find(self, partitions: set[TopicPartition], read: set[TopicPartition]) -> Moved:
+        """Where to go on with partitions whose place is no more; those that were read have theirs."""
+        self._places.vouch(read & partitions)
         with translate_errors("looking for where to read on", self._rights):
             return self._places.find(partitions, Deadline(SETTLE_LIMIT_S))
 
@@ -254,7 +255,6 @@ class KafkaMember:
         The others were read from where the library took the group to be, not from where we found it.
         """
         ours = {name: found for name, found in batches.items() if TopicPartition(*name) in self._owned}
-        self._places.vouch(from_kafka(ours))
         records = tuple(item for found in ours.values() for item in found if isinstance(item, Record))
         missing = {
             TopicPartition(*name): item.offsets

@@ -77,7 +77,7 @@ class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the librar
                 self._budget.spend(MAX_POLL_BYTES)
             else:
                 taken.append(record)
-                self._budget.spend(len(record.value))
+                self._budget.spend(record.size_bytes)
             if self._budget.is_spent:
                 break
         return taken
@@ -86,21 +86,28 @@ class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the librar
         partition = TopicPartition(*name)
         self.next_fetch_offset: int
         batches = list(split(memoryview(records._buffer)))
-        for batch, following in itertools.zip_longest(batches, batches[1:]):
-            end = self._end(name)
-            if following is not None and following.base_offset > batch.base_offset:
-                end = min(end, following.base_offset)
+        for batch, after in itertools.pairwise([*batches, None]):
+            assert batch is not None
+            following = _first_offset(batch, after)
+            if batch.flaw is not None:
+                if following is not None and following <= self.next_fetch_offset:
+                    continue  # told before
+                if self.next_fetch_offset > self.fetch_offset:
+                    break  # the next fetch begins with it, and brings what says where it ends
+            end = self._end(name) if following is None else min(self._end(name), following)
             if batch.flaw is None and batch.format > 1:
                 self.leader_epoch = batch.leader_epoch
             if not self._is_skipped(batch):
                 self.bytes_read += len(batch.content)
-                for record in read(batch, partition, self.next_fetch_offset, end):
+                for record in read(batch, partition, self.next_fetch_offset, end, following):
                     self.records_read += 1
                     last = record.offsets.stop - 1 if isinstance(record, Missing) else record.offset
                     self.next_fetch_offset = max(self.next_fetch_offset, last + 1)
                     yield record
-            if batch.flaw is None:  # also if compaction took its last record, or it ends a transaction
-                self.next_fetch_offset = max(self.next_fetch_offset, min(batch.last_offset + 1, end))
+            if batch.flaw is not None:
+                break  # it may have been a transaction's end: of what follows, the next fetch says what counts
+            # Also if compaction took its last record, or it ends a transaction.
+            self.next_fetch_offset = max(self.next_fetch_offset, min(batch.last_offset + 1, end))
         self.drain()
 
     def _end(self, name: Any) -> int:
@@ -119,6 +126,13 @@ class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the librar
             elif batch.is_transactional and batch.producer_id in self.aborted_producer_ids:
                 return True
         return batch.is_control
+
+
+def _first_offset(batch: Batch, after: Batch | None) -> int | None:
+    """Where the batch after this one begins. Of the old formats only the last offset is known, so nothing of two."""
+    if after is None or after.base_offset <= batch.base_offset or max(batch.format, after.format) <= 1:
+        return None
+    return after.base_offset
 
 
 def read_safely(consumer: Any) -> None:

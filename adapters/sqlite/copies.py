@@ -105,7 +105,8 @@ def _copy_places(remains: Remains, connection: sqlite3.Connection, found: dict[T
     """Where partitions end and groups stand. No new record gets the number of one that was there."""
     read = {table: remains.rows(table) for table in ("partitions", *_PLACES)}
     ends = {at: end for at, (_, end, _) in found.items()}
-    for topic, partition, end in [*read["partitions"][0], *(row[1:4] for row in read["positions"][0])]:
+    places = (row[1:4] for table in ("positions", "starts") for row in read[table][0])
+    for topic, partition, end in [*read["partitions"][0], *places]:
         for number in range(partition + 1):  # those before it were there too
             at = TopicPartition(topic, number)
             ends[at] = max(ends.get(at, 0), end if number == partition else 0)

@@ -121,6 +121,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """A connection of its own for one thread at a time: durable on commit, patient with other writers."""
     with translate_errors(f"opening {path}"):
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        # One bit makes text of a record's bytes. That it is none, its checksum says; it does not end the reading.
+        connection.text_factory = _text
         try:
             connection.execute("PRAGMA synchronous = FULL")
             # What is pruned is overwritten, whatever this SQLite was built to do: it was somebody's ECG.
@@ -131,6 +133,10 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _text(content: bytes) -> str:
+    return content.decode(errors="replace")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -91,7 +91,8 @@ def prune(
 def backup(file: File, log: options.LogUrl = None, config: options.Config = None) -> None:
     """Copy the log as it is at this moment, while it is written, and check the copy. It holds patient data.
 
-    The file is for this user only. To go back to it, stop whatever uses the log and put it in the log's place.
+    The file is for this user only. To go back to it, stop whatever uses the log, remove the log's file with the ones
+    beside it that end in -wal and -shm, and put the copy in its place.
 
     Example: ecg-worker log backup /backup/ecg-log-2026-03-03.db
     """
@@ -105,6 +106,9 @@ def backup(file: File, log: options.LogUrl = None, config: options.Config = None
 def salvage(file: File, log: options.LogUrl = None, config: options.Config = None) -> None:
     """Copy what can be read of a damaged log into a new one, which then takes its place. The old file stays as it is.
 
+    Stop whatever uses the log before. Then put the new file in its place, and what lies beside the old one (its -wal
+    and -shm) elsewhere, with it: written into the new file, they would damage that too.
+
     A record is copied if it is what was written. "missing" are offsets that the topic held and that are not: a group
     that had still to read them is told. Exits 1 if anything is missing.
 
@@ -116,6 +120,10 @@ def salvage(file: File, log: options.LogUrl = None, config: options.Config = Non
     for topic in saved.topics:
         output.emit_json({"topic": topic.topic, "records": topic.records, "missing": topic.missing})
     output.emit_json({"file": str(file), "positions": saved.positions, "incomplete": saved.incomplete})
+    output.notify(
+        f"before {file} takes its place, move {path}, {path}-wal and {path}-shm elsewhere: what is left of them would "
+        "be written into it"
+    )
     if saved.incomplete:
         output.notify(
             f"not all of {', '.join(saved.incomplete)} could be read: a group without a position begins with the first "

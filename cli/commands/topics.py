@@ -121,6 +121,9 @@ def _follow(log: Log, interval: "Interval") -> Iterator[Record]:
 
 
 def _value(record: Record) -> Any:
+    if record.unreadable is not None:
+        where = f"{record.topic}, partition {record.partition}"
+        raise LogError(f"{where}: {record.unreadable}; with --envelope the others are read")
     try:
         return json.loads(record.value)
     except (ValueError, RecursionError):
@@ -137,6 +140,8 @@ def _enveloped(record: Record) -> dict[str, Any]:
         "key": _text(record.key),
         "headers": {name: _text(value) for name, value in record.headers},
     }
+    if record.unreadable is not None:
+        return fields | {"unreadable": record.unreadable}
     try:
         return fields | {"value": json.loads(record.value)}
     except (ValueError, RecursionError):

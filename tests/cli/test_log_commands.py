@@ -112,6 +112,7 @@ def test_a_damaged_log_is_told_at_start_and_salvaged(path: Path, tmp_path: Path)
     done = run("log", "salvage", tmp_path / "new.db", "--log", f"sqlite://{copy}")
     assert done.returncode == 1
     assert {"topic": "ecg.inbound", "records": 0, "missing": 10} in lines(done)
+    assert f"move {copy}, {copy}-wal and {copy}-shm elsewhere" in " ".join(done.stderr.split())
 
 
 def test_check_reads_every_page(path: Path) -> None:

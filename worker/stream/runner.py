@@ -106,7 +106,7 @@ class Runner:
         ledger = self._ledgers[lease.partition]
         if ledger.take(record.offset):
             self._dispatcher.add(record, lease, ledger)
-            self._held_bytes += len(record.value)
+            self._held_bytes += record.size_bytes
 
     def lose(self, offsets: range, lease: Lease) -> None:
         """What the log no longer holds, and was not done before, is a result too."""
@@ -173,7 +173,7 @@ class Runner:
 
     def _release(self, records: Sequence[TrackedRecord], *, stale: bool = False) -> None:
         """Let go of records that are published or stale."""
-        self._held_bytes -= sum(len(tracked.record.value) for tracked in records)
+        self._held_bytes -= sum(tracked.record.size_bytes for tracked in records)
         if stale and records:
             metrics.VOID_RECORDS.inc(len(records))
             log.info("records in hand are stale", count=len(records))

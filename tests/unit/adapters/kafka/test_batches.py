@@ -10,7 +10,7 @@ from kafka.record.legacy_records import LegacyRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecordsBuilder
 
 from adapters.kafka import batches
-from adapters.kafka.batches import MAX_BATCH_BYTES, MAX_TOLD_OFFSETS, Missing, read, split
+from adapters.kafka.batches import MAX_BATCH_BYTES, MAX_HEADERS, MAX_TOLD_OFFSETS, Missing, read, split
 from adapters.log import Record, TopicPartition
 from tests.unit.adapters.kafka.wire import DEFLATE, BatchBytes, record, varint
 
@@ -111,6 +111,14 @@ def test_a_damaged_record_among_good_ones_costs_itself_alone(body: bytes, codec:
     records = [GOOD[0], varint(len(body)) + body, *GOOD[2:]]
     found = _records(BatchBytes(records, 100, codec).bytes())
     assert _told(found) == [(100, None), (101, "offset 101: damaged record"), (102, None), (103, None)]
+
+
+def test_a_record_with_headers_beyond_number_costs_itself_alone_and_no_time() -> None:
+    few, many = ([(b"", b"")] * count for count in (MAX_HEADERS, MAX_HEADERS + 1))
+    records = [record(b"few", 0, headers=few), record(b"many", 1, headers=many), GOOD[2]]
+    found = _records(BatchBytes(records, 100, "gzip").bytes())
+    assert _told(found) == [(100, None), (101, "offset 101: more than 10000 headers"), (102, None)]
+    assert len(found[0].headers) == MAX_HEADERS
 
 
 @pytest.mark.parametrize("length", [varint(-5), varint(1 << 30), b"\xff" * 12])

@@ -10,6 +10,7 @@ from kafka.structs import OffsetAndMetadata
 
 from adapters.deadline import Deadline
 from adapters.kafka import places
+from adapters.kafka.member import KafkaMember
 from adapters.kafka.places import HEARSAY_S, Places, from_note, to_kafka, to_note
 from adapters.log import Position, TopicPartition
 
@@ -205,6 +206,20 @@ def test_a_place_that_is_there_after_all_is_kept() -> None:
     settled.lose(LogTruncationError({NAME: OffsetAndMetadata(7, "", 3)}))
     moved = settled.find([PARTITION], Deadline(10))
     assert (moved, consumer.at) == (places.Moved(), 40)
+
+
+def test_a_refused_place_that_brings_records_after_all_is_not_gone_back_to() -> None:
+    """A leader that has just come up may be behind. What it gave next was read twice."""
+    consumer, cluster = Consumer(OffsetAndMetadata(40, "", -1)), Cluster(OLD)
+    member = object.__new__(KafkaMember)  # one that has joined its group long ago
+    member._places, member._rights = _settled(consumer, cluster), {}
+    cluster.news.is_done = False
+    member._places.lose(OffsetOutOfRangeError({NAME: 40}))
+    assert member._find({PARTITION}, set()) == places.Moved()
+    cluster.news.is_done = True
+    consumer.at = 43  # as the library's poll leaves it that brought 40 to 42
+    assert member._find({PARTITION}, {PARTITION}) == places.Moved()
+    assert consumer.at == 43
 
 
 def test_a_truncated_log_is_not_believed_to_say_where_to_go_on() -> None:

@@ -50,20 +50,56 @@ def test_no_more_bytes_are_handed_out_than_one_poll_may_bring(monkeypatch: pytes
     assert [item.value for item in fetched.take(10)] == [b"cdef"]
 
 
-def test_offsets_that_are_missing_come_alone() -> None:
-    liar = BatchBytes(_values(b"b"), 1, crc=1, last_offset_delta=2 * MAX_TOLD_OFFSETS).bytes()
-    fetched, budget = _fetched(BatchBytes(_values(b"a")).bytes() + liar, highwater=MAX_TOLD_OFFSETS + 100)
-    told = fetched.take(2 * MAX_TOLD_OFFSETS)
-    assert [item.offset for item in told] == list(range(MAX_TOLD_OFFSETS + 1))
+@pytest.mark.parametrize("labels", [{"key": b"12345"}, {"headers": [(b"n", b"1")]}])
+def test_bytes_of_keys_and_headers_count_too(labels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_POLL_BYTES", 10)
+    fetched, budget = _fetched(BatchBytes([record(b"", n, **labels) for n in range(4)]).bytes())
+    assert len(fetched.take(10)) <= 2
     assert budget.is_spent
-    assert fetched.take(10) == [Missing(range(MAX_TOLD_OFFSETS + 1, MAX_TOLD_OFFSETS + 100))]
+
+
+def test_offsets_that_are_missing_come_alone() -> None:
+    liar = BatchBytes(_values(b"a"), crc=1, last_offset_delta=2 * MAX_TOLD_OFFSETS).bytes()
+    fetched, budget = _fetched(liar, highwater=MAX_TOLD_OFFSETS + 100)
+    told = fetched.take(2 * MAX_TOLD_OFFSETS)
+    assert [item.offset for item in told] == list(range(MAX_TOLD_OFFSETS))
+    assert budget.is_spent
+    assert fetched.take(10) == [Missing(range(MAX_TOLD_OFFSETS, MAX_TOLD_OFFSETS + 100))]
     assert fetched.next_fetch_offset == MAX_TOLD_OFFSETS + 100
 
 
-def test_what_a_damaged_batch_claims_ends_where_the_next_one_begins() -> None:
-    liar = BatchBytes(_values(b"a"), 0, crc=1, last_offset_delta=1 << 30).bytes()
-    fetched, _ = _fetched(liar + BatchBytes(_values(b"b"), 2).bytes())
-    assert [(item.offset, item.unreadable is None) for item in fetched.take(10)] == [(0, False), (1, False), (2, True)]
+def _read(*batches: bytes, at: int = 0, highwater: int = 500, aborted: Any = ()) -> list[tuple[int, bool]]:
+    """Each offset that is told, and whether it could be read, over as many fetches of these batches as it takes."""
+    told: list[tuple[int, bool]] = []
+    for _ in range(20):
+        fetched, _ = _fetched(b"".join(batches), at, highwater, [txn for txn in aborted if txn.end >= at])
+        found = fetched.take(1000)
+        told += [(item.offset, item.unreadable is None) for item in found]
+        if fetched.next_fetch_offset == at:
+            break
+        at = fetched.next_fetch_offset
+    return told
+
+
+@pytest.mark.parametrize("claimed", [-1, 0, 1, 2, 50, 1 << 30])
+def test_a_batch_whose_header_is_damaged_reaches_as_far_as_the_next_one_whatever_it_claims(claimed: int) -> None:
+    before, after = BatchBytes(_values(b"a")).bytes(), BatchBytes(_values(b"e"), 4).bytes()
+    liar = BatchBytes(_values(b"b", b"c", b"d"), 1, crc=1, last_offset_delta=claimed).bytes()
+    assert _read(before, liar, after) == [(0, True), (1, False), (2, False), (3, False), (4, True)]
+
+
+@pytest.mark.parametrize("magic", [0, 1, 3, 66])
+def test_no_offset_of_a_batch_in_another_format_is_passed_by(magic: int) -> None:
+    other = BatchBytes(_values(b"a", b"b", b"c"), magic=magic).bytes()
+    assert _read(other, BatchBytes(_values(b"d"), 3).bytes()) == [(0, False), (1, False), (2, False), (3, True)]
+
+
+def test_what_a_damaged_batch_claims_is_not_believed_before_what_follows_it_has_come() -> None:
+    """It is the last of its fetch here; in the next fetch it is the first, and what follows it comes too."""
+    liar = BatchBytes(_values(b"b"), 1, crc=1, last_offset_delta=1 << 30).bytes()
+    fetched, _ = _fetched(BatchBytes(_values(b"a")).bytes() + liar, highwater=500)
+    assert [item.offset for item in fetched.take(1000)] == [0]
+    assert fetched.next_fetch_offset == 1
 
 
 def _end(producer_id: int, offset: int, kind: int) -> bytes:
@@ -87,6 +123,14 @@ def test_only_committed_transactions_are_read_and_no_aborted_one_is_inflated(mon
     fetched, _ = _fetched(content, aborted=[SimpleNamespace(producer_id=1, first_offset=0)])
     assert [(item.offset, item.value) for item in fetched.take(10)] == [(1, b"committed"), (4, b"committed")]
     assert fetched.next_fetch_offset == 7
+
+
+def test_a_damaged_end_of_a_transaction_hides_nothing_that_was_committed_later() -> None:
+    end = _end(1, 1, 0)
+    damaged = end[:-1] + bytes([end[-1] ^ 1])
+    batches = [_sent(1, 0, b"aborted"), damaged, _sent(1, 2, b"committed"), _end(1, 3, 1)]
+    aborted = [SimpleNamespace(producer_id=1, first_offset=0, end=1)]
+    assert _read(*batches, aborted=aborted) == [(1, False), (2, True)]
 
 
 def test_a_position_never_goes_back_or_beyond_the_end() -> None:

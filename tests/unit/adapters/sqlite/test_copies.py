@@ -256,6 +256,36 @@ def test_a_bit_that_fell_over_is_told_of_its_record_and_of_no_other(path: Path, 
     assert [topic.missing for topic in said.topics if topic.topic == "inbound"] == [1]
 
 
+def test_a_bit_that_makes_text_of_a_value_costs_that_record_alone(path: Path) -> None:
+    """SQLite has a record's types in front of it, and reads text as UTF-8, which an ECG is not."""
+    content, types = path.read_bytes(), b"\x82\xb8\x4c\x05inbound"  # 20,000 bytes, a number, and the topic
+    at = content.index(types) + 2
+    path.write_bytes(content[:at] + b"\x4d" + content[at + 1 :])
+    with closing(SqliteLog(path)) as log:
+        check_fully(path)  # to SQLite all is well
+        read = read_all(log, "inbound")
+        with joined(log, "new", "inbound") as worker:
+            worker.poll(0)
+            assert list(worker.poll(0)) == read
+    assert [record.unreadable is None for record in read].count(False) == 1
+    assert len(read) == 60
+
+
+def test_no_new_record_gets_a_number_that_a_group_has_passed_if_the_ends_of_partitions_are_lost(
+    path: Path, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM records")
+    with closing(SqliteLog(path)) as log, joined(log, "new", "inbound"):
+        pass  # it begins at 60
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("DELETE FROM positions")
+        connection.execute("DELETE FROM partitions")
+    salvage(path, tmp_path / "new.db", no_progress)
+    with closing(SqliteLog(tmp_path / "new.db")) as log:
+        assert log.bounds(ONE) == (60, 60)
+
+
 def test_a_record_of_the_version_before_has_no_checksum_and_is_read(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE records SET crc32 = NULL")

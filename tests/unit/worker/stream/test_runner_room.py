@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -42,11 +43,17 @@ def test_polling_goes_on_while_everything_is_paused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "read"), [(replace(QUICK, read_ahead=4), 4), (replace(QUICK, read_ahead_bytes=1000), 2)]
+    ("limits", "content", "read"),
+    [
+        (replace(QUICK, read_ahead=4), {"value": b"x" * 600}, 4),
+        (replace(QUICK, read_ahead_bytes=1000), {"value": b"x" * 600}, 2),
+        (replace(QUICK, read_ahead_bytes=1000), {"key": b"x" * 600}, 2),
+        (replace(QUICK, read_ahead_bytes=1000), {"headers": (("x", b"x" * 500),)}, 2),
+    ],
 )
-def test_what_is_read_ahead_is_bounded_in_records_and_in_bytes(limits: Limits, read: int) -> None:
+def test_what_is_read_ahead_is_bounded_in_records_and_in_bytes(limits: Limits, content: Any, read: int) -> None:
     stop = Stop(0)
-    big = [Polled(records(i, value=b"x" * 600)) for i in range(1, 21, 2)]
+    big = [Polled(tuple(replace(record, **content) for record in records(i))) for i in range(1, 21, 2)]
     member = member_with(ASSIGNED, *big)
     left: list[int] = []
 
