@@ -8,6 +8,7 @@ than the log keeps, because a result further than MAX_SPAN from the position wai
 """
 
 import base64
+import itertools
 import zlib
 from collections import deque
 from collections.abc import Iterable
@@ -30,6 +31,7 @@ class PartitionLedger:
         self._next = committed.offset if committed else 0
         self._done = set(_decode(committed)) if committed else set[int]()
         self._pending = deque[int]()  # offsets taken, in order, from the first one that is open
+        self._lost: dict[int, range] = {}  # of what the log no longer holds: by the offset that stands for them
         self._open = 0
 
     def take(self, offset: int) -> bool:
@@ -41,31 +43,32 @@ class PartitionLedger:
         self._open += 1
         return True
 
-    def lose(self, offsets: range) -> range | None:
-        """Note that the log no longer holds these: from the first that was not done to the last; None if all were done.
+    def lose(self, offsets: range) -> list[range]:
+        """Note that the log no longer holds these. Those that were not done, in ranges without any that was.
 
-        The first stands for all of them: it counts as taken, and is to be finished.
+        The first of each range stands for all of it: it counts as taken, and is to be finished.
         """
         self._next = max(self._next, offsets.stop)
-        first, last = offsets.start, offsets.stop - 1
-        while first <= last and first in self._done:
-            first += 1
-        while first < last and last in self._done:
-            last -= 1
-        if first > last:
-            return None
-        self._pending.append(first)
-        self._open += 1
-        return range(first, last + 1)
+        done = sorted(offset for offset in self._done if offset in offsets)
+        edges = [offsets.start - 1, *done, offsets.stop]
+        lost = [range(before + 1, after) for before, after in itertools.pairwise(edges) if before + 1 < after]
+        self._pending.extend(sorted([*done, *(gone.start for gone in lost)]))
+        self._lost |= {gone.start: gone for gone in lost}
+        self._open += len(lost)
+        return lost
 
     def finish(self, offset: int) -> bool:
         """Note that the record's result goes into the next commit.
 
         False, and nothing is noted, if the commit could not say so: the result has to wait for earlier ones.
         """
-        if offset - self._base() > MAX_SPAN:
+        gone, base = self._lost.get(offset, range(offset, offset + 1)), self._base()
+        if gone.start == base:  # the position moves past all of it, however long it is
+            self._done.add(offset)
+        elif gone[-1] - base > MAX_SPAN:
             return False
-        self._done.add(offset)
+        else:
+            self._done.update(gone)
         self._open -= 1
         return True
 
@@ -92,7 +95,9 @@ class PartitionLedger:
     def _base(self) -> int:
         """The first open record, or what is to be read next. What is done before it need not be remembered."""
         while self._pending and self._pending[0] in self._done:
-            self._done.remove(self._pending.popleft())
+            first = self._pending.popleft()
+            self._done.remove(first)
+            self._done.difference_update(self._lost.pop(first, ()))
         return self._pending[0] if self._pending else self._next
 
 

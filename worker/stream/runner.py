@@ -111,7 +111,7 @@ class Runner:
     def lose(self, offsets: range, lease: Lease) -> None:
         """What the log no longer holds, and was not done before, is a result too."""
         ledger = self._ledgers[lease.partition]
-        if (lost := ledger.lose(offsets)) is not None:
+        for lost in ledger.lose(offsets):
             self._dispatcher.lose(lost, lease, ledger)
 
     def advance(self, *, may_begin: bool) -> None:

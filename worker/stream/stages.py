@@ -116,8 +116,11 @@ class Dispatcher:
         return self._preparing[0][0].begun_at if self._preparing else None
 
     def add(self, record: Record, lease: Lease, ledger: PartitionLedger) -> None:
-        """Put a record in the queue."""
+        """Put a record in the queue; one that is not worth a look is rejected at once, which costs nobody any time."""
         tracked = TrackedRecord(record, lease, ledger, self._stages.triage(record), self._clock())
+        if (refused := refusal(record)) is not None:
+            self._reject(tracked, refused)
+            return
         self._queue.add(tracked.rank, tracked, waited_for=tracked.urgency.waited_for)
 
     def lose(self, lost: range, lease: Lease, ledger: PartitionLedger) -> None:
@@ -157,11 +160,7 @@ class Dispatcher:
                 tracked.urgency = tracked.urgency.promoted()
             if not tracked.urgency.waited_for:
                 self._breaker.begun()
-            # Before it is copied to another process: it may be of any size.
-            if (refused := refusal(tracked.record)) is not None:
-                self._reject(tracked, refused)
-            else:
-                self._preparing.append((tracked, self._stages.preparation.submit(tracked.record)))
+            self._preparing.append((tracked, self._stages.preparation.submit(tracked.record)))
 
     def _end_preparations(self) -> None:
         still_preparing = deque[tuple[TrackedRecord, Future[PreparedEcg | Rejection]]]()

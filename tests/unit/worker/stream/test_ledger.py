@@ -102,8 +102,8 @@ def test_it_is_full_before_results_would_have_to_wait() -> None:
 class WorkersOfOnePartition(RuleBasedStateMachine):
     """One partition read by one worker after another, which commit, crash and lose it whenever they like.
 
-    Beside the ledger stands what a reader of results would see: each commit adds results and moves the position, both
-    or neither.
+    Meanwhile the log lets go of records that were not read. Beside the ledger stands what a reader of results would
+    see: each commit adds results and moves the position, both or neither.
     """
 
     @initialize(offsets=st.lists(st.integers(0, 3 * MAX_SPAN), min_size=1, max_size=60, unique=True))
@@ -111,13 +111,34 @@ class WorkersOfOnePartition(RuleBasedStateMachine):
         self.offsets = sorted(offsets)
         self.committed: Position | None = None
         self.visible: list[int] = []
+        self.first_held = 0
         self.take_over()
 
     def take_over(self) -> None:
         self.ledger = PartitionLedger(self.committed)
         start = self.committed.offset if self.committed else 0
         self.unread = [offset for offset in self.offsets if offset >= start]
-        self.open: list[int] = []
+        self.open: dict[int, list[int]] = {}  # by the offset that is to be finished: what its result tells of
+        self.lose()
+
+    def lose(self) -> None:
+        """Hear of what the log let go."""
+        gone = range(self.ledger.next, self.first_held)
+        if not gone:
+            return
+        told = {lost.start: [offset for offset in self.offsets if offset in lost] for lost in self.ledger.lose(gone)}
+        open_offsets = {offset for offsets in told.values() for offset in offsets}
+        assert not open_offsets & set(self.visible), "done, and told as lost"
+        assert {offset for offset in self.offsets if offset in gone} <= open_offsets | set(self.visible)
+        self.open |= told
+        self.unread = [offset for offset in self.unread if offset not in gone]
+
+    @rule(count=st.integers(1, 5))
+    def retention(self, count: int) -> None:
+        """It takes a few that were not read."""
+        if self.unread:
+            self.first_held = self.unread[:count][-1] + 1
+            self.lose()
 
     @rule(count=st.integers(1, 20))
     def read(self, count: int) -> None:
@@ -125,20 +146,19 @@ class WorkersOfOnePartition(RuleBasedStateMachine):
         for offset in taken:
             if self.ledger.take(offset):
                 assert offset not in self.visible, "done, and done again"
-                self.open.append(offset)
+                self.open[offset] = [offset]
             else:
                 assert offset in self.visible, "skipped, and not done"
 
     @rule(chosen=st.randoms(use_true_random=False), count=st.integers(1, 20), succeeds=st.booleans())
     def commit(self, chosen: random.Random, count: int, succeeds: bool) -> None:
-        batch = chosen.sample(self.open, min(count, len(self.open)))
+        batch = chosen.sample(sorted(self.open), min(count, len(self.open)))
         recorded = [offset for offset in sorted(batch) if self.ledger.finish(offset)]
         position = self.ledger.position()
         assert len(position.metadata) <= MAX_METADATA_BYTES
         if succeeds:
             self.committed = position
-            self.visible += recorded
-            self.open = [offset for offset in self.open if offset not in recorded]
+            self.visible += [offset for finished in recorded for offset in self.open.pop(finished)]
         else:
             self.take_over()
 

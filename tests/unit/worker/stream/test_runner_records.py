@@ -49,6 +49,17 @@ def test_what_is_stat_is_not_held_back_by_junk() -> None:
     assert ids(member).index("0-801") <= LEAST + 16
 
 
+def test_records_that_are_not_worth_a_look_keep_nobody_waiting() -> None:
+    """They cost no process any time, so there is nothing to be spared by beginning them slowly."""
+    junk = records(*range(0, 4 * LEAST, 4))
+    broken = [replace(record, value=b"", unreadable="damaged") for record in records(*range(400, 800, 4))]
+    member = member_with(ASSIGNED, Polled(junk), *idle(10), Polled((*broken, *records(801))))
+    began = member.clock.now
+    run(member, replace(QUICK, rejected_share=0.5, rejected_pace_s=100.0))
+    assert len(ids(member)) == len(junk) + len(broken) + 1
+    assert member.clock.now - began - 600 <= 2 * 100
+
+
 def test_what_the_log_no_longer_holds_is_one_rejection_that_names_it() -> None:
     before = sample("ecg_records_gone_total")
     member = member_with(ASSIGNED, Polled(gone={TP: range(5)}, records=records(5, 6)))
@@ -76,6 +87,18 @@ def test_what_was_done_before_it_was_gone_is_no_loss() -> None:
     assert sorted(ids(member)) == sorted([gone_id(1), "0-5"])
     (gone,) = [json.loads(message.value) for message in member.messages if message.topic == "ecg.rejections"]
     assert gone["detail"] == "offsets 1 to 1"
+
+
+def test_what_was_done_among_what_is_gone_is_told_once() -> None:
+    before = PartitionLedger(Position(1))
+    assert all([before.take(offset) for offset in (1, 2, 3)] + [before.finish(2)])
+    counted = sample("ecg_records_gone_total")
+    member = member_with(Polled(assigned={TP: before.position()}), Polled(gone={TP: range(1, 6)}))
+    run(member)
+    details = [json.loads(message.value)["detail"] for message in member.messages]
+    assert details == ["offsets 1 to 1", "offsets 3 to 5"]
+    assert member.published[-1][1] == {TP: Position(6)}
+    assert sample("ecg_records_gone_total") - counted == 4
 
 
 def gone_id(offset: int) -> str:
