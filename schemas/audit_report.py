@@ -135,6 +135,7 @@ class AuditReport(Contract):
     counts: dict[Outcome, Count]
     changed: Changes
     results_then_more_than_once: Count
+    contradictory_then: tuple[RecordRef, ...]
     unreadable_then: tuple[RecordRef, ...]
     unreadable_now: Count
     not_written: tuple[RecordRef, ...]

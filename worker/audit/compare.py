@@ -35,15 +35,16 @@ class Comparison:
 class Published:
     """What was said then: results for the interval's records, those that are gone included.
 
-    `repeated` is how many of them stand there more than once; `unreadable` lie on the live topics and are no results,
-    or of a version that is not known, so that nobody can say which record they are about. `read_to` is how far it was
-    read.
+    `repeated` is how many of them stand there more than once, and `contradictory` are the records about which they then
+    said different things, of which the last counts; `unreadable` lie on the live topics and are no results, or of a
+    version that is not known, so that nobody can say which record they are about. `read_to` is how far it was read.
     """
 
     results: dict[Coordinates, Said] = field(default_factory=dict)
     repeated: int = 0
     unreadable: list[Coordinates] = field(default_factory=list)
     read_to: dict[TopicPartition, int] = field(default_factory=dict)
+    contradictory: set[Coordinates] = field(default_factory=set)
 
     def known(self, interval: Interval) -> dict[TopicPartition, int]:
         """Before which offset of each partition records of the interval lie for sure, for they had a result."""
@@ -65,6 +66,7 @@ class Comparisons:
     lost_then: Mapping[Coordinates, str]
     fingerprints_then: Mapping[str, int]
     cut: Mapping[TopicPartition, int]
+    contradictory: tuple[Coordinates, ...]
 
     @cached_property
     def counts(self) -> dict[Outcome, int]:
@@ -91,6 +93,9 @@ class Comparisons:
             f"{differ} of {len(self.comparisons)} records differ": differ,
             f"{sum(len(offsets) for _, offsets in self.gone)} offsets are gone from the log": len(self.gone),
             f"{unread} partitions could not be read to their end": unread,
+            f"{len(self.contradictory)} records have results of then that differ from each other": len(
+                self.contradictory
+            ),
             f"{len(self.then.unreadable)} records on the live topics cannot be read": len(self.then.unreadable),
             f"{len(self.replayed.unpublished)} results could not be written": len(self.replayed.unpublished),
             f"{self.replayed.unreadable} results of now cannot be read": self.replayed.unreadable,
@@ -122,7 +127,10 @@ def published(log: Log, topics: tuple[str, ...], interval: Interval, before: Pub
             continue
         short = said(result)
         if interval.place(short.timestamp_ms) != "outside":
-            then.repeated += at in then.results
+            if (before_it := then.results.get(at)) is not None:
+                then.repeated += 1
+                if differing(before_it, short):
+                    then.contradictory.add(at)
             then.results[at] = short
     return then
 
@@ -138,7 +146,8 @@ def compare(then: Published, replayed: Replayed, interval: Interval) -> Comparis
     gone += [(partition, lost) for partition, account in replayed.scanned.items() for lost in account.gone]
     lost_then = {at: result.detail for at, result in sorted(before.items()) if result.lost}
     made_by = Counter(result.fingerprint for result in before.values() if result.fingerprint is not None)
-    return Comparisons(comparisons, then, replayed, tuple(gone), lost_then, made_by, interval.cut)
+    contradictory = tuple(sorted(then.contradictory & before.keys()))
+    return Comparisons(comparisons, then, replayed, tuple(gone), lost_then, made_by, interval.cut, contradictory)
 
 
 def _belongs(at: Coordinates, result: Said, replayed: Replayed, interval: Interval) -> bool:

@@ -56,6 +56,7 @@ def report(found: Comparisons, under: Circumstances) -> AuditReport:
         counts=found.counts,
         changed=changes(found.comparisons),
         results_then_more_than_once=then.repeated,
+        contradictory_then=_places(found.contradictory),
         unreadable_then=_places(then.unreadable),
         unreadable_now=replayed.unreadable,
         not_written=_places(replayed.unpublished),

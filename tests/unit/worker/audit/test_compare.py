@@ -174,7 +174,17 @@ def test_what_was_published_meanwhile_is_read_too_and_nothing_twice(log: Log) ->
     publish(at_time(0, 1).to_json())
     then = published(log, ("ecg.findings",), ALL, then)
     assert sorted(at.offset for at in then.results) == [1, 2]
-    assert (then.repeated, len(then.unreadable)) == (1, 1)
+    assert (then.repeated, then.contradictory, len(then.unreadable)) == (1, set(), 1)
+
+
+def test_results_of_one_record_that_contradict_each_other_pass_no_audit(log: Log) -> None:
+    other = finding().model_copy(update={"finding_id": "0" * 32})
+    log.append([Message("ecg.findings", None, said_then.to_json()) for said_then in (other, finding())])
+    then = published(log, ("ecg.findings",), ALL)
+    found = compare(then, Replayed(results={AT: said(finding())}), ALL)
+    assert [comparison.outcome for comparison in found.comparisons] == ["same"]
+    assert found.contradictory == (AT,)
+    assert found.reasons == ("1 records have results of then that differ from each other",)
 
 
 def test_what_was_published_and_cannot_be_read_is_named_and_passes_no_audit(log: Log) -> None:
