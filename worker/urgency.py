@@ -33,8 +33,8 @@ class Urgency:
         """The same, once the whole record is known and may be more urgent than its first glance was."""
         if HEAD_START_S[priority] <= HEAD_START_S[self.priority] or self.head_start_s < 0:
             return self
-        gained_s = max(self.head_start_s, HEAD_START_S[priority])
-        return Urgency(priority, gained_s, self.waited_for or priority == "stat")
+        head_start_s = self.head_start_s + HEAD_START_S[priority] - HEAD_START_S[self.priority]
+        return Urgency(priority, head_start_s, self.waited_for or priority == "stat")
 
     def promoted(self) -> "Urgency":
         """Its turn has come by its share: from here on it waits as if it were STAT."""

@@ -117,7 +117,7 @@ def test_the_whole_record_can_only_make_it_more_urgent() -> None:
     assert routine.at_least("stat") == Urgency("stat", 900.0, waited_for=True)
     assert routine.at_least("asap") == Urgency("asap", 60.0)
     fresh = Urgency("routine", 300.0)
-    assert fresh.at_least("asap") == Urgency("asap", 300.0)
+    assert fresh.at_least("asap") == Urgency("asap", 360.0)
     assert Urgency("stat", 900.0, waited_for=True).at_least("routine") == Urgency("stat", 900.0, waited_for=True)
     backfill = Urgency("routine", -86_400.0)
     assert backfill.at_least("stat") is backfill
