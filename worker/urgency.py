@@ -1,9 +1,9 @@
 """Who is next: STAT before routine, and nobody waits for ever.
 
-Everything that waits has a *rank*, a moment: when it was read, less its head start. The earliest goes first. So a STAT
-ECG overtakes all routine ones that were read up to its head start before it, and a routine one that has waited for
-longer is overtaken no more. What was not begun yet waits in two lanes besides, so that a stream of urgent records
-leaves the others their share.
+Everything that waits has a *rank*, a moment: when it was read or, once it is begun, when that was, less its head start.
+The earliest goes first. So what is urgent overtakes all that came up to its head start before it, and what has waited
+for longer is overtaken no more. What was not begun yet waits in two lanes besides, that a backlog of hours holds up
+nothing that somebody waits for, and a stream of urgent records leaves the others their share.
 """
 
 import heapq
@@ -33,17 +33,17 @@ class Urgency:
         """The same, once the whole record is known and may be more urgent than its first glance was."""
         if HEAD_START_S[priority] <= HEAD_START_S[self.priority] or self.head_start_s < 0:
             return self
-        gained_s = max(self.head_start_s, HEAD_START_S[priority])
-        return Urgency(priority, gained_s, self.waited_for or priority == "stat")
+        head_start_s = self.head_start_s + HEAD_START_S[priority] - HEAD_START_S[self.priority]
+        return Urgency(priority, head_start_s, self.waited_for or priority == "stat")
 
     def promoted(self) -> "Urgency":
         """Its turn has come by its share: from here on it waits as if it were STAT."""
         return Urgency(self.priority, max(self.head_start_s, HEAD_START_S["stat"]), self.waited_for)
 
 
-def rank(read_at_s: float, urgency: Urgency) -> float:
-    """The moment that orders what was read then."""
-    return read_at_s - urgency.head_start_s
+def rank(came_at_s: float, urgency: Urgency) -> float:
+    """The moment that orders what came then."""
+    return came_at_s - urgency.head_start_s
 
 
 class UrgencyQueue(Generic[T]):
@@ -65,10 +65,6 @@ class UrgencyQueue(Generic[T]):
         """The thing that is next, which stays."""
         return self._heap[0][2]
 
-    def peek_rank(self) -> float:
-        """The rank of the thing that is next."""
-        return self._heap[0][0]
-
     def pop(self) -> T:
         """The thing that is next, which leaves."""
         return heapq.heappop(self._heap)[2]
@@ -84,7 +80,8 @@ class UrgencyQueue(Generic[T]):
 class TwoLanes(Generic[T]):
     """Things that wait, each in one of two lanes by rank: those that somebody waits for, and the others.
 
-    The first lane goes first, but for the share of the others, and for what has waited longer than any head start.
+    The first lane goes first, but for the share of the others. How long they have waited does not count against it: of
+    a backlog that takes hours, all would have waited longer than what is urgent now.
     """
 
     def __init__(self, share_of_others: float) -> None:
@@ -106,8 +103,6 @@ class TwoLanes(Generic[T]):
             return (self._waited_for.pop(), False) if self._waited_for else None
         if not self._waited_for:
             self._owed = 0.0
-            return self._others.pop(), False
-        if self._others.peek_rank() < self._waited_for.peek_rank():
             return self._others.pop(), False
         self._owed += self._share_of_others
         if self._owed >= 1.0:

@@ -72,14 +72,15 @@ class PreparationPool:
         self._lock = threading.Lock()
 
     def submit(self, record: Record) -> Future[Prepared]:
-        """Begin to prepare a record."""
+        """Begin to prepare a record. Called from one thread."""
         outcome: Future[Prepared] = Future()
-        with self._lock:
-            try:
-                prepared = self._run(self._pool, record)
-            except BrokenProcessPool:
-                self._pool = _new_pool(self._processes)
-                prepared = self._run(self._pool, record)
+        # Without our lock: in newer Pythons a pool that breaks calls `_hand_on`, which takes it, under a lock of its
+        # own, for which this call waits.
+        try:
+            prepared = self._run(self._pool, record)
+        except BrokenProcessPool:
+            self._pool = _new_pool(self._processes)
+            prepared = self._run(self._pool, record)
         prepared.add_done_callback(functools.partial(self._hand_on, record, outcome))
         return outcome
 

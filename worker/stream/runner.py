@@ -6,6 +6,7 @@ and bytes; when that is full, partitions are paused while polling goes on. If an
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 
 from adapters.log import Position, Record, TopicPartition
@@ -17,7 +18,7 @@ from worker.operations.logs import get_logger
 from worker.stream.breaker import Breaker
 from worker.stream.ledger import PartitionLedger
 from worker.stream.limits import Limits
-from worker.stream.read_ahead import ReadAhead
+from worker.stream.read_ahead import Held, ReadAhead
 from worker.stream.session import Batch, Lease, Session
 from worker.stream.stages import Dispatcher, Stages, TrackedRecord
 from worker.stream.stop import Stop
@@ -46,7 +47,7 @@ class Runner:
         self._ledgers: dict[TopicPartition, PartitionLedger] = {}
         self._finished: list[TrackedRecord] = []
         self._handed_over: list[TrackedRecord] = []
-        self._held_bytes = 0
+        self._held = defaultdict[str, Held](Held)  # by topic
         self._read_ahead = ReadAhead(limits, topics)
 
     def run(self, stop: Stop, idle_exit_s: float | None = None) -> None:
@@ -78,7 +79,7 @@ class Runner:
 
     def room(self) -> int:
         """What may be read ahead still."""
-        self._read_ahead.look(self.held + self._session.publishing, self._held_bytes)
+        self._read_ahead.look(self._held)
         return self._read_ahead.room
 
     def full(self) -> Collection[TopicPartition]:
@@ -106,13 +107,14 @@ class Runner:
         ledger = self._ledgers[lease.partition]
         if ledger.take(record.offset):
             self._dispatcher.add(record, lease, ledger)
-            self._held_bytes += record.size_bytes
+            self._held[record.topic].add(1, record.size_bytes)
 
     def lose(self, offsets: range, lease: Lease) -> None:
         """What the log no longer holds, and was not done before, is a result too."""
         ledger = self._ledgers[lease.partition]
         for lost in ledger.lose(offsets):
             self._dispatcher.lose(lost, lease, ledger)
+            self._held[lease.partition.topic].add(1, 0)
 
     def advance(self, *, may_begin: bool) -> None:
         """Move records through the stages."""
@@ -173,7 +175,8 @@ class Runner:
 
     def _release(self, records: Sequence[TrackedRecord], *, stale: bool = False) -> None:
         """Let go of records that are published or stale."""
-        self._held_bytes -= sum(tracked.record.size_bytes for tracked in records)
+        for tracked in records:
+            self._held[tracked.record.topic].add(-1, -tracked.record.size_bytes)
         if stale and records:
             metrics.VOID_RECORDS.inc(len(records))
             log.info("records in hand are stale", count=len(records))

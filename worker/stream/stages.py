@@ -74,7 +74,7 @@ class TrackedRecord:
     ledger: PartitionLedger
     urgency: Urgency
     read_at: float
-    begun_at: float = 0.0
+    begun_at: float | None = None
     prepared: PreparedEcg | None = None
     sealed: Sealed | None = None
     finished_at: float = 0.0
@@ -82,8 +82,8 @@ class TrackedRecord:
 
     @property
     def rank(self) -> float:
-        """What orders it among others."""
-        return rank(self.read_at, self.urgency)
+        """What orders it among others. What was read hours ago is begun now like any other."""
+        return rank(self.read_at if self.begun_at is None else self.begun_at, self.urgency)
 
 
 class Dispatcher:

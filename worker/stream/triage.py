@@ -51,11 +51,10 @@ class Triage:
         except Exception:  # noqa: BLE001 - nothing about a record may hold up the thread that reads
             glimpse = Glimpse()
         behind = self._behind.get(record.topic, 0)
-        head_start_s = max(
-            HEAD_START_S[glimpse.priority],
-            URGENT_UNIT_S if any(unit.casefold() in self._urgent_units for unit in glimpse.units) else 0.0,
-            FRESH_S if self._is_fresh(record) else 0.0,
-        )
+        from_urgent_unit = any(unit.casefold() in self._urgent_units for unit in glimpse.units)
+        head_start_s = max(HEAD_START_S[glimpse.priority], URGENT_UNIT_S if from_urgent_unit else 0.0)
+        # Besides, for in a worker that keeps up all are fresh, and the others still count.
+        head_start_s += FRESH_S if self._is_fresh(record) else 0.0
         return Urgency(glimpse.priority, head_start_s + TOPIC_S * behind, glimpse.priority == "stat" or behind > 0)
 
     def _is_fresh(self, record: Record) -> bool:

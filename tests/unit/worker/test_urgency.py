@@ -30,7 +30,7 @@ def test_equal_ranks_leave_in_the_order_of_coming() -> None:
     line = UrgencyQueue[str]()
     for name in "abc":
         line.add(1.0, name)
-    assert (line.peek(), line.peek_rank()) == ("a", 1.0)
+    assert line.peek() == "a"
     assert taken(line) == ["a", "b", "c"]
 
 
@@ -97,10 +97,11 @@ def test_the_share_is_said_and_is_owed_only_while_both_wait() -> None:
     assert half.pop() == ("other", True)
 
 
-def test_what_has_waited_longer_than_any_head_start_goes_first() -> None:
-    lanes = two_lanes(3, 0)
-    lanes.add(50.0, "patient", waited_for=False)
-    assert drained(lanes)[0] == "patient"
+def test_what_has_waited_for_hours_has_its_share_and_no_more() -> None:
+    lanes = two_lanes(4, 0)
+    for number in range(3):
+        lanes.add(-10_000.0 + number, f"patient {number}", waited_for=False)
+    assert drained(lanes) == ["stat 0", "stat 1", "stat 2", "patient 0", "stat 3", "patient 1", "patient 2"]
 
 
 def test_the_others_can_be_left_waiting() -> None:
@@ -117,7 +118,7 @@ def test_the_whole_record_can_only_make_it_more_urgent() -> None:
     assert routine.at_least("stat") == Urgency("stat", 900.0, waited_for=True)
     assert routine.at_least("asap") == Urgency("asap", 60.0)
     fresh = Urgency("routine", 300.0)
-    assert fresh.at_least("asap") == Urgency("asap", 300.0)
+    assert fresh.at_least("asap") == Urgency("asap", 360.0)
     assert Urgency("stat", 900.0, waited_for=True).at_least("routine") == Urgency("stat", 900.0, waited_for=True)
     backfill = Urgency("routine", -86_400.0)
     assert backfill.at_least("stat") is backfill

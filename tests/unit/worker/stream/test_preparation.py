@@ -4,8 +4,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 
@@ -124,6 +127,35 @@ def test_a_machine_that_gives_no_process_is_not_taken_for_a_bad_record(monkeypat
     monkeypatch.setattr(preparation, "_set_up_process", os.abort)
     with closing(PreparationPool(1, behave, make_layout())) as broken, pytest.raises(PreparationFailed, match="fewer"):
         broken.submit(record(b"ok")).result(60)
+
+
+def test_a_pool_that_breaks_while_a_record_is_submitted_does_not_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer Pythons tell what was in hand under the lock that `submit` takes: neither may wait for the other."""
+
+    class Breaking:
+        def __init__(self) -> None:
+            self.in_hand: Future[object] | None = None
+            self.told = False
+
+        def submit(self, *_: object) -> Future[object]:
+            if self.in_hand is None:
+                self.in_hand = Future()
+                return self.in_hand
+            teller = threading.Thread(target=self.in_hand.set_exception, args=(BrokenProcessPool(),), daemon=True)
+            teller.start()
+            teller.join(5.0)
+            self.told = not teller.is_alive()
+            raise BrokenProcessPool
+
+    first, later = Breaking(), Breaking()
+    pools = iter([first, later])
+    monkeypatch.setattr(preparation, "_new_pool", lambda _: next(pools))
+    monkeypatch.setattr(PreparationPool, "_try_alone", lambda _: None)
+    pool = PreparationPool(1, behave, make_layout())
+    pool.submit(record(b"ok"))
+    pool.submit(record(b"ok"))
+    assert first.told
+    assert later.in_hand is not None
 
 
 PARENT = """

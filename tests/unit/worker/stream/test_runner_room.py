@@ -95,6 +95,23 @@ def test_stat_records_overtake_those_that_are_not_begun() -> None:
     assert {order.index("0-41"), order.index("0-43")} < set(range(8))
 
 
+def test_a_backlog_that_has_waited_for_hours_holds_up_no_stat_record() -> None:
+    """Neither what is not begun nor, once both are begun later, what waits for room in the engine."""
+    polls = 6
+    member = member_with(
+        ASSIGNED,
+        Polled(records(*range(1, 40, 2))),
+        lambda: member.clock.wait(10_000.0),
+        Polled(stat(41, 43)),
+        *idle(polls),
+    )
+    engine = LastInFirstOut(room=1, answers=lambda: len(member.script) < polls)
+    run(member, replace(QUICK, in_flight=4), engine)
+    order = ids(member)
+    assert len(order) == 22
+    assert {order.index("0-41"), order.index("0-43")} < set(range(8)), "after the four that were begun, at most"
+
+
 def test_an_order_that_only_the_decoder_sees_to_be_stat_overtakes_in_the_engines_queue() -> None:
     """All four were begun as routine, and wait for room in the engine."""
     open_at = 4  # polls from now

@@ -6,7 +6,7 @@ import pytest
 
 from adapters.log import Headers, Record
 from schemas.ecg import Glimpse, Priority
-from worker.stream.triage import BACKFILL_S, FRESH_AGE_S, Triage
+from worker.stream.triage import BACKFILL_S, FRESH_AGE_S, TOPIC_S, Triage
 from worker.urgency import Urgency
 
 NOW_S = 1_800_000_000.0
@@ -46,6 +46,15 @@ def test_an_urgent_unit_counts_whatever_its_case_and_others_do_not() -> None:
 def test_a_fresh_record_goes_before_a_backlog_by_clocks_that_differ_a_little(age_s: float, head_start_s: float) -> None:
     record = replace(OLD, timestamp_ms=int((NOW_S - age_s) * 1000))
     assert triage()(record).head_start_s == head_start_s
+
+
+def test_among_fresh_records_the_priority_and_the_unit_still_count() -> None:
+    fresh = replace(OLD, timestamp_ms=int(NOW_S * 1000))
+    in_order = triage("stat"), triage(units=("ED",)), triage("asap"), triage()
+    head_starts_s = [one(fresh).head_start_s for one in in_order]
+    assert head_starts_s == [1200.0, 900.0, 360.0, 300.0]
+    assert max(head_starts_s) < TOPIC_S
+    assert triage()(fresh).at_least("asap") == triage("asap")(fresh)
 
 
 def test_a_topic_goes_before_all_that_come_after_it() -> None:
