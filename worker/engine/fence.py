@@ -115,8 +115,8 @@ class Fence:
 
     @property
     def busy(self) -> bool:
-        """Whether any question has not got its answer or its rejection from `step`."""
-        return bool(self._open or self._waiting or self._ended)
+        """Whether any question has not got its answer or its rejection from `step`, or the engine is at an end."""
+        return bool(self._open or self._waiting or self._ended or self._in_doubt)
 
     def admit(self, tag: Hashable, question: Question) -> None:
         """Take a question, which `step` returns with this tag. Raises EngineError."""
@@ -127,13 +127,13 @@ class Fence:
             self._waiting.append(request)
 
     def step(self) -> list[tuple[Hashable, Outcome]]:
-        """Do some work; returns what has ended, with its tag. Raises EngineError."""
+        """Do some work; returns what has ended, with its tag. Raises EngineError when all that ended is returned."""
         if self._waiting and not self._in_doubt and len(self._open) < (1 if self._one_by_one else self._limit):
             self._begin(self._waiting.popleft())  # and nothing else: a watchdog looks at how long one call takes
         elif self._open:
             self._work()
         self._one_by_one = self._one_by_one and bool(self._open or self._waiting)
-        if self._in_doubt and not self._open:
+        if self._in_doubt and not self._open and not self._ended:
             self._end()
         ended, self._ended = self._ended, []
         return ended

@@ -108,12 +108,12 @@ class Scheduler:
     def take(self, timeout_s: float = 0.0) -> tuple[Hashable, Outcome] | None:
         """The next answer, or why there is none, with its tag; None if none came within the time.
 
-        Raises EngineError.
+        Raises EngineError, once all that came before is taken.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._answers or self._failure is not None, timeout_s)
-            self._check()
             if not self._answers:
+                self._check()
                 return None
             self._held -= 1
             return self._answers.popleft()

@@ -118,7 +118,10 @@ class Runner:
 
     def advance(self, *, may_begin: bool) -> None:
         """Move records through the stages."""
-        self._keep_current(self._dispatcher.advance(may_begin=may_begin))
+        try:
+            self._dispatcher.advance(may_begin=may_begin)
+        finally:  # what was finished before a stage died counts
+            self._keep_current(self._dispatcher.take_finished())
 
     def next_batch(self, *, at_once: bool) -> Batch | None:
         """The most urgent results that a position can note; those whose turn it is not yet stay."""

@@ -11,12 +11,13 @@ they do there delays the group, and what they raise is lost.
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
 
 from adapters.deadline import run_in_thread
-from adapters.log import Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
+from adapters.log import LogError, Member, Message, Polled, Position, PublishFailed, Record, TopicPartition
+from schemas.errors import WorkerError
 from worker.operations import metrics
 from worker.operations.health import LoopProgress
 from worker.operations.logs import get_logger
@@ -38,6 +39,8 @@ POLL_RECORDS: Final = 500
 JOIN_S: Final = 60.0
 # Kept of the time for the ending, so that the group is always left.
 LEAVE_S: Final = 5.0
+# How long a transaction may take when the work has ended by an error.
+LAST_PUBLISH_S: Final = 10.0
 # For those who publish without this loop: a publisher that failed is replaced, and the same is tried again this often.
 PUBLISH_ATTEMPTS: Final = 5
 
@@ -180,7 +183,11 @@ class Session:
         while True:
             stopping = stop.is_set()
             came = self._poll(work, reading=not stopping)
-            work.advance(may_begin=not stopping or stop.drain_queue)
+            try:
+                work.advance(may_begin=not stopping or stop.drain_queue)
+            except WorkerError:
+                self._publish_what_is_left(work)
+                raise
             self._publish_if_due(work, at_once=stopping)
             self._look_for_a_stall(work)
             now = self.clock()
@@ -265,6 +272,18 @@ class Session:
             return time.monotonic() - began
 
         self._publishing = batch, self._in_background("publish", publish)
+
+    def _publish_what_is_left(self, work: Work) -> None:
+        """Commit the results in hand before the end: they are right, and the next process begins further on.
+
+        Else records that end the process each time would do so for ever.
+        """
+        try:
+            self._publish_if_due(work, at_once=True)
+            while self._publishing is not None and wait([self._publishing[1]], LAST_PUBLISH_S).done:
+                self._publish_if_due(work, at_once=True)
+        except LogError as error:  # what ended the work is what is to be told
+            log.warning("the last results could not be committed", error_type=type(error).__name__)
 
     def _end_publish(self, work: Work) -> None:
         """Take note of a transaction that ended."""

@@ -131,14 +131,17 @@ class Dispatcher:
         detail = f"offsets {lost.start} to {lost.stop - 1}"
         self._reject(tracked, Rejected(Reason.LOG_RECORDS_GONE, detail, "read"))
 
-    def advance(self, *, may_begin: bool) -> list[TrackedRecord]:
-        """Move whatever is ready one stage further; what was finished by that."""
+    def advance(self, *, may_begin: bool) -> None:
+        """Move whatever is ready one stage further."""
         if may_begin:
             self._begin()
         self._end_preparations()
         while self._prepared and self._ask(self._prepared.peek()):
             self._prepared.pop()
         self._take_answers()
+
+    def take_finished(self) -> list[TrackedRecord]:
+        """What was finished since the last call."""
         finished, self._finished = self._finished, []
         return finished
 

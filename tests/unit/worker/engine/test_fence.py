@@ -286,8 +286,12 @@ def test_n_failures_in_a_row_are_the_engines() -> None:
     fence = Fence(core, max_failures=3)
     for tag in (1, 2, 0, 1, 2):  # an answer in between
         assert ask(fence, [tag]) == {tag: "engine.not_finite" if tag else "answered"}
+    fence.admit(3, QUESTION)
+    (last,) = fence.step()
+    assert isinstance(last[1], Rejected), "every question ends, those that end the engine too"
+    assert fence.busy
     with pytest.raises(EngineError, match=r"3 times in a row .* engine.not_finite, here: .*ECG_DTYPE=float32"):
-        ask(fence, [3])
+        fence.step()
 
 
 @pytest.mark.parametrize("reason", [Reason.ENGINE_TOO_LONG, Reason.ENGINE_CONTROL_TOKEN, Reason.INTERNAL])

@@ -183,9 +183,14 @@ def test_a_question_that_fails_comes_out_with_the_reason_among_the_answers() -> 
 def test_after_too_many_of_them_in_a_row_the_owner_is_told_that_it_is_the_engine() -> None:
     engine = FakeEngine(raises=dict.fromkeys(range(9), ZeroDivisionError()))
     scheduler = Scheduler(engine, capacity=5, max_batch=1, max_wait_s=0.0, max_failures=2)
-    scheduler.put(0, QUESTION)
-    assert scheduler.take(timeout_s=10) is not None
-    scheduler.put(1, QUESTION)
+    for tag in (0, 1):
+        scheduler.put(tag, QUESTION)
+    scheduler._thread.join(10)
+    with pytest.raises(EngineError):
+        scheduler.put("c", QUESTION)
+    for tag in (0, 1):  # what ended before is handed out all the same
+        taken = scheduler.take()
+        assert taken is not None and taken[0] == tag
     for call in (
         lambda: scheduler.take(timeout_s=10),
         lambda: scheduler.put("c", QUESTION),

@@ -24,6 +24,7 @@ from tests.support.running import (
     stat,
 )
 from tests.support.scripted import idle
+from worker.model.errors import EngineError
 from worker.prepared import PreparedEcg
 from worker.stream.ledger import MAX_SPAN, PartitionLedger
 from worker.stream.limits import Limits
@@ -104,6 +105,32 @@ def test_a_stage_that_dies_ends_the_loop() -> None:
 
     with pytest.raises(RuntimeError, match="engine thread"):
         run(member_with(ASSIGNED, Polled(records(1))), engine=LastInFirstOut(answers=die))
+
+
+def test_what_was_answered_before_the_engine_ends_is_committed() -> None:
+    """Else records that end it each time would be read again each time, and nothing behind them."""
+
+    def answers() -> bool:
+        if len(engine.held) == 1:
+            raise EngineError("5 times in a row")
+        return True
+
+    engine = LastInFirstOut(answers=answers)
+    member = member_with(ASSIGNED, Polled(records(1, 3, 5)))
+    with pytest.raises(EngineError):
+        run(member, NEVER_DUE, engine)
+    assert ids(member) == ["0-3", "0-5"]
+    assert member.published[-1][1][TP].offset == 1
+
+
+def test_an_end_by_the_engine_is_told_also_if_the_log_takes_nothing_any_more() -> None:
+    def die() -> bool:
+        raise EngineError("5 times in a row")
+
+    member = member_with(ASSIGNED, Polled(records(1, 2)), failures=1)
+    with pytest.raises(EngineError, match="5 times"):
+        run(member, NEVER_DUE, LastInFirstOut(answers=die))
+    assert (ids(member), member.rewinds) == ([], 1)
 
 
 def test_trace_context_is_carried_through_and_nothing_else_is() -> None:
