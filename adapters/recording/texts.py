@@ -61,7 +61,10 @@ def check_clinical_texts(texts: tuple[str, ...]) -> None:
 
 
 def usable_device(device: str | None) -> tuple[str | None, tuple[QualityFlag, ...]]:
-    """The device's description, or None and a note that says so: no ECG is lost for what only describes its cart."""
+    """The device's description, or None and a note that says so: no ECG is lost for what only describes its cart.
+
+    But for a text that no decoder reads at all, of whatever attribute.
+    """
     if device is None or (len(device) <= MAX_IDENTIFIER_CHARACTERS and _is_printable(device)):
         return device, ()
     return None, (DEVICE_UNUSABLE,)
