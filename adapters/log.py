@@ -193,7 +193,14 @@ class Publisher(Protocol):
 
 
 class Log(Protocol):
-    """A connection to a log."""
+    """A connection to a log.
+
+    `every_offset_is_a_record`: an offset without a record is a loss. Else it may be a transaction's marker, or a record
+    that compaction removed.
+    """
+
+    @property
+    def every_offset_is_a_record(self) -> bool: ...
 
     def create_topics(
         self, partitions: Mapping[str, int], replicas: int | None = None, keep_days: Mapping[str, float] = NO_TOPICS

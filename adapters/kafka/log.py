@@ -52,6 +52,8 @@ CLOSE_LIMIT_S: Final = 3.0  # all connections of a log together
 class KafkaLog:
     """Implements the `Log` protocol. May be used from several threads; what it asks of the brokers it asks in turn."""
 
+    every_offset_is_a_record = False
+
     def __init__(self, servers: Sequence[str], options: KafkaOptions) -> None:
         """Connect. Raises LogUnavailable if no broker answers, LogError if it refuses us."""
         self._options = options

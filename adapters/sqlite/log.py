@@ -29,6 +29,8 @@ from adapters.sqlite.retention import FOR_EVER, OnPruned, Retention, say_nothing
 class SqliteLog:
     """Implements the `Log` protocol. May be used from several threads; they take turns."""
 
+    every_offset_is_a_record = True
+
     def __init__(
         self,
         path: Path,

@@ -21,7 +21,7 @@ class Scanned:
     inside    records of the interval, from the offset `first` to `last`; `undated` are those among them whose time
               nobody knows: they are read, for nobody can say that they lie outside
     outside   records whose own time lies outside
-    gaps      offsets without a record; those before `held_from` the log has let go, the others never had one to read
+    gaps      offsets without a record; those before `held_from` the log has let go or lost, the others never had one
     unread    why reading ended before the end, if it did
     """
 
@@ -44,7 +44,7 @@ class Scanned:
 
     @property
     def gone(self) -> list[range]:
-        """Offsets that the log let go before they were read."""
+        """Offsets that the log let go before they were read, or lost."""
         cut = (range(gap.start, min(gap.stop, self.held_from)) for gap in self.gaps)
         return [gap for gap in cut if gap]
 
@@ -105,7 +105,8 @@ class Scan:
             try:
                 yield from self._read(partition, offsets, account)
                 if account.gaps:
-                    account.held_from = self._log.bounds(partition)[0]
+                    is_lost = self._log.every_offset_is_a_record
+                    account.held_from = offsets.stop if is_lost else self._log.bounds(partition)[0]
             except LogError as error:
                 if not self._go_on:
                     raise

@@ -88,11 +88,16 @@ def replay(log: SqliteLog, publisher: FlakyPublisher) -> tuple[IntervalMember, l
     return member, offsets
 
 
-def test_every_record_of_the_interval_is_read_once_and_holes_are_named(log: SqliteLog, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_every_record_of_the_interval_is_read_once_and_holes_are_named(
+    log: SqliteLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_lost: bool
+) -> None:
+    monkeypatch.setattr(SqliteLog, "every_offset_is_a_record", is_lost)
     delete(tmp_path, "offset IN (2, 3, 5)")
     member, offsets = replay(log, FlakyPublisher(0))
     assert offsets == [0, 1, 4]
-    assert member.replayed.gaps == {TP: [2, 3, 5]}
+    assert member.replayed.gaps == ({} if is_lost else {TP: [2, 3, 5]})
+    assert member.replayed.scanned[TP].gone == ([range(2, 4), range(5, 6)] if is_lost else [])
 
 
 def test_a_paused_replay_reads_nothing(log: SqliteLog) -> None:

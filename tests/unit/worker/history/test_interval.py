@@ -25,6 +25,8 @@ AROUND = Bound(timestamp_ms=NOW_MS - 5 * MINUTE_MS), Bound(timestamp_ms=NOW_MS +
 class Shelf:
     """A log whose records have the times that are given; None among `held` is an offset without a record."""
 
+    every_offset_is_a_record = False
+
     def __init__(
         self, *held: Sequence[int | str | None], first: int = 0, fails_at: tuple[TopicPartition, int] | None = None
     ) -> None:
