@@ -50,10 +50,11 @@ class Salvage:
     incomplete: tuple[str, ...]
 
 
-def backup(path: Path, target: Path, on_progress: OnProgress) -> None:
+def backup(path: Path, target: Path, on_progress: OnProgress) -> int:
     """Copy the log as it is at this moment, while others write to it, and check the copy.
 
-    Raises LogError if the target exists, cannot be written, or the copy is not whole; then nothing is left of it.
+    Returns how many of its records are not what was written: they are not in the log either. Raises LogError if the
+    target exists, cannot be written, or the copy is not whole; then nothing is left of it.
     """
     with _new_file(target):
         with (
@@ -69,7 +70,7 @@ def backup(path: Path, target: Path, on_progress: OnProgress) -> None:
                 on_progress(total - remaining, total)
 
             source.backup(copy, pages=_PAGES_AT_ONCE, progress=progressed)
-        check_fully(target)
+        return check_fully(target)
 
 
 def salvage(path: Path, target: Path, on_progress: OnProgress) -> Salvage:

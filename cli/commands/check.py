@@ -14,6 +14,7 @@ from adapters.kafka.member import transactional_id
 from adapters.log import Log, LogError
 from adapters.open_log import embedded_file
 from adapters.sqlite.damage import check_fully
+from adapters.sqlite.database import SALVAGE
 from cli import failure, options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import (
@@ -169,8 +170,9 @@ def _check_log(log: Log, settings: Settings) -> str:
 
 
 def _check_file(file: Path) -> str:
-    check_fully(file)
-    return f"{file.stat().st_size} bytes, every page as it was written"
+    if broken := check_fully(file):
+        raise LogError(f"{broken} of its records are not what was written, and cannot be read; {SALVAGE}")
+    return f"{file.stat().st_size} bytes, every page and record as it was written"
 
 
 def _check_rights(settings: Settings) -> str:

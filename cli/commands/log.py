@@ -14,7 +14,7 @@ from adapters.open_log import embedded_file
 from adapters.sqlite.copies import OnProgress
 from adapters.sqlite.copies import backup as copy_log
 from adapters.sqlite.copies import salvage as salvage_log
-from adapters.sqlite.database import connect, transaction
+from adapters.sqlite.database import SALVAGE, connect, transaction
 from adapters.sqlite.retention import Retention, plan, prune_step
 from adapters.sqlite.statistics import statistics
 from cli import options, output
@@ -91,6 +91,8 @@ def prune(
 def backup(file: File, log: options.LogUrl = None, config: options.Config = None) -> None:
     """Copy the log as it is at this moment, while it is written, and check the copy. It holds patient data.
 
+    Exits 1, with the copy made, if "broken_records" of the log are not what was written.
+
     The file is for this user only. To go back to it, stop whatever uses the log, remove the log's file with the ones
     beside it that end in -wal and -shm, and put the copy in its place.
 
@@ -98,8 +100,14 @@ def backup(file: File, log: options.LogUrl = None, config: options.Config = None
     """
     path = _checked_file(Settings.load(log=log, config=config))
     with output.stderr.status("copying") as status:
-        copy_log(path, file, _progress(status, "pages"))
-    output.emit_json({"file": str(file), "bytes": file.stat().st_size, "checked": True})
+        broken = copy_log(path, file, _progress(status, "pages"))
+    output.emit_json({"file": str(file), "bytes": file.stat().st_size, "checked": True, "broken_records": broken})
+    if broken:
+        output.notify(
+            f"{broken} records of the log are not what was written, nor are they in the copy: keep the copies from "
+            f"before; {SALVAGE}"
+        )
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -129,7 +137,10 @@ def salvage(file: File, log: options.LogUrl = None, config: options.Config = Non
             f"not all of {', '.join(saved.incomplete)} could be read: a group without a position begins with the first "
             "record, and says again what it said"
         )
-    raise typer.Exit(int(bool(saved.incomplete or any(topic.missing for topic in saved.topics))))
+    missing = sum(topic.missing for topic in saved.topics)
+    if missing:
+        output.notify(f"{missing} records could not be saved; nothing more can be read of {path}")
+    raise typer.Exit(int(bool(saved.incomplete or missing)))
 
 
 def _file(settings: Settings) -> Path:

@@ -83,7 +83,7 @@ def test_a_copy_and_a_salvage_are_logs_and_take_nobody_s_place(path: Path, tmp_p
     url, copy, new = f"sqlite://{path}", tmp_path / "copy.db", tmp_path / "new.db"
     done = run("log", "backup", copy, "--log", url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert lines(done) == [{"file": str(copy), "bytes": copy.stat().st_size, "checked": True}]
+    assert lines(done) == [{"file": str(copy), "bytes": copy.stat().st_size, "checked": True, "broken_records": 0}]
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     again = run("log", "backup", copy, "--log", url)
     assert (again.returncode, again.stdout) == (1, "")

@@ -243,7 +243,8 @@ def test_a_bit_that_fell_over_is_told_of_its_record_and_of_no_other(path: Path, 
     at = content.index(value[8000:8100])
     path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     with closing(SqliteLog(path)) as log:
-        check_fully(path)  # to SQLite all is well
+        assert check_fully(path) == 1  # to SQLite all is well
+        assert backup(path, tmp_path / "copy.db", no_progress) == 1
         read = {record.offset: record for record in read_all(log, "inbound")}
         with joined(log, "new", "inbound") as worker:
             worker.poll(0)
@@ -262,7 +263,7 @@ def test_a_bit_that_makes_text_of_a_value_costs_that_record_alone(path: Path) ->
     at = content.index(types) + 2
     path.write_bytes(content[:at] + b"\x4d" + content[at + 1 :])
     with closing(SqliteLog(path)) as log:
-        check_fully(path)  # to SQLite all is well
+        assert check_fully(path) == 1  # to SQLite all is well
         read = read_all(log, "inbound")
         with joined(log, "new", "inbound") as worker:
             worker.poll(0)
