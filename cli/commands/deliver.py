@@ -11,7 +11,7 @@ from cli import options
 from cli.ending import Ending
 from cli.settings import Settings
 from cli.wiring import service
-from cli.wiring.log import open_configured_log, require_topics
+from cli.wiring.log import open_configured_log, require_topics, say_if_new
 from cli.wiring.receiver import open_configured_receiver
 from worker.operations import logs
 from worker.stream.stop import Stop
@@ -60,6 +60,7 @@ def _serve(settings: Settings, receiver: MllpReceiver, ending: Ending, idle_exit
     ending.loaded()
     with ExitStack() as parts:
         server = service.serve_health(settings, parts)
+        say_if_new(settings)
         opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, settings.findings_topic, topic)
         member = service.join(opened, group, [settings.findings_topic], settings, stop, parts)

@@ -156,7 +156,7 @@ def _file(settings: Settings) -> Path:
 def _checked_file(settings: Settings) -> Path:
     """The log's file, opened once: it is a log, it has what this version needs, and no damage is seen at once."""
     path = _file(settings)
-    with open_configured_log(settings):
+    with open_configured_log(settings, makes_topics=False):
         return path
 
 

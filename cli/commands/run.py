@@ -6,7 +6,7 @@ from cli import options
 from cli.ending import Ending
 from cli.settings import Settings, SettingsError
 from cli.wiring import service
-from cli.wiring.log import open_configured_log, require_topics, service_topics
+from cli.wiring.log import open_configured_log, require_topics, say_if_new, service_topics
 from cli.wiring.model import identify_model, load_configured_engine, log_loading
 from cli.wiring.stages import running_stages
 from worker.operations import logs
@@ -42,6 +42,7 @@ def _serve(settings: Settings, ending: Ending, idle_exit_s: float | None) -> Non
     with ExitStack() as parts:
         server = service.serve_health(settings, parts)
         # Before the model: a wrong address is known at once, and not after minutes of loading.
+        say_if_new(settings)
         opened = parts.enter_context(open_configured_log(settings))
         require_topics(opened, *service_topics(settings))
         engine = load_configured_engine(settings, log_loading)

@@ -7,7 +7,7 @@ from typing import Final
 from adapters.kafka.inspection import KafkaInspection
 from adapters.kafka.options import KafkaOptions
 from adapters.log import CreatedTopic, Log
-from adapters.open_log import open_inspection, open_log
+from adapters.open_log import embedded_file, open_inspection, open_log
 from adapters.sqlite.retention import Cut, Retention
 from cli.settings import Settings
 
@@ -21,15 +21,27 @@ def service_topics(settings: Settings) -> tuple[str, ...]:
 
 
 @contextmanager
-def open_configured_log(settings: Settings) -> Iterator[Log]:
+def open_configured_log(settings: Settings, *, makes_topics: bool = True) -> Iterator[Log]:
     """The log that the settings name. An embedded one is created, with its topics, if it does not exist yet."""
     log = open_log(settings.log, kafka_options(settings), retention(settings), report_pruned)
     try:
-        if settings.log.startswith("sqlite:"):
+        if makes_topics and settings.log.startswith("sqlite:"):
             log.create_topics(topics(settings), keep_days=kept_days(settings))
         yield log
     finally:
         log.close()
+
+
+def say_if_new(settings: Settings) -> None:
+    """To be called before an embedded log is opened: one that is made then is told of.
+
+    Where there should have been one, a disk is missing, or somebody emptied the file.
+    """
+    from worker.operations import logs
+
+    path = embedded_file(settings.log)
+    if path is not None and not (path.exists() and path.stat().st_size):
+        logs.get_logger().warning("there was no log, a new one is made", log=settings.log)
 
 
 def retention(settings: Settings) -> Retention:

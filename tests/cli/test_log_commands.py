@@ -1,5 +1,6 @@
 """The file of an embedded log looked after as a user does it."""
 
+import sqlite3
 import stat
 from collections.abc import Iterator
 from contextlib import closing
@@ -50,7 +51,7 @@ def test_stats_tell_what_there_is_and_who_has_it_to_read(path: Path) -> None:
     }  # fmt: skip
     assert (group["group"], group["behind"], group["gone"]) == ("group", 4, 0)
     assert group["seen"] > "2024"
-    assert {topic["topic"] for topic in topics} >= {"ecg.findings", "ecg.rejections"}
+    assert [topic["topic"] for topic in topics] == ["ecg.findings", "ecg.inbound"]
     assert file["file"] == str(path)
     assert (file["keep_days"], file["keep_bytes"]) == (30, None)
     assert file["bytes"] == path.stat().st_size > 0
@@ -93,6 +94,22 @@ def test_a_copy_and_a_salvage_are_logs_and_take_nobody_s_place(path: Path, tmp_p
     assert {"topic": "ecg.inbound", "records": 10, "missing": 0} in lines(salvaged)
     assert lines(salvaged)[-1] == {"file": str(new), "positions": 1, "incomplete": []}
     assert [records(f"sqlite://{file}")["ecg.inbound"] for file in (copy, new)] == [10, 10]
+
+
+def test_a_record_that_is_not_what_was_written_is_told_of_the_log_and_of_its_copy(path: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE records SET value = ? WHERE topic = 'ecg.inbound' AND offset = 3", (b"w" * 97,))
+    done = run("log", "backup", tmp_path / "copy.db", "--log", f"sqlite://{path}")
+    assert (done.returncode, lines(done)[0]["broken_records"]) == (1, 1)
+    assert "keep the copies from before" in done.stderr
+    assert (tmp_path / "copy.db").exists()
+    checked = run("check", "--log", f"sqlite://{path}")
+    assert checked.returncode == 1
+    assert "1 of its records are not what was written" in checked.stderr
+
+
+def test_looking_at_a_log_makes_no_topics(path: Path) -> None:
+    assert records(f"sqlite://{path}").keys() == {"ecg.inbound", "ecg.findings"}
 
 
 def test_a_damaged_log_is_told_at_start_and_salvaged(path: Path, tmp_path: Path) -> None:
