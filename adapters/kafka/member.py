@@ -25,6 +25,7 @@ from adapters.kafka.batches import Missing
 from adapters.kafka.client import Rights, connect, translate_errors
 from adapters.kafka.options import KafkaOptions
 from adapters.kafka.patches import (
+    ask_anew_for_committed_positions,
     bring_back_parked_records,
     keep_finished_joins,
     notify_when_fenced,
@@ -134,6 +135,7 @@ class KafkaMember:
         self._places = Places(self._consumer, client.cluster)
         read_safely(self._consumer)
         keep_finished_joins(self._consumer)
+        ask_anew_for_committed_positions(self._consumer)
         bring_back_parked_records(self._consumer)
         read_on_during_rebalances(self._consumer)
         notify_when_fenced(self._consumer, self._displaced.set)

@@ -57,6 +57,22 @@ def keep_finished_joins(consumer: Any) -> None:
     coordinator.join_group_async = join_group_or_resume
 
 
+class _ForgetfulDict(dict[Any, Any]):
+    """Keeps nothing."""
+
+    def __setitem__(self, key: Any, value: Any) -> None: ...
+
+
+def ask_anew_for_committed_positions(consumer: Any) -> None:
+    """Whoever asks where the group stands gets the answer to that question, and not to an earlier one.
+
+    The library keeps a request whose caller ran out of time, for the next who asks about the same partitions. However
+    late that is, he gets the old answer: a partition that comes to a member is read from where the group stood when the
+    member asked before, and every record since then has two results.
+    """
+    consumer._coordinator._offset_fetch_futures = _ForgetfulDict()
+
+
 def notify_when_fenced(consumer: Any, on_fenced: Callable[[], None]) -> None:
     """A static member learns that another process has its name.
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaTimeoutError
 
-from adapters.kafka.patches import bring_back_parked_records
+from adapters.kafka.patches import ask_anew_for_committed_positions, bring_back_parked_records
 from adapters.log import Message
 from adapters.open_log import open_log
 from tests.kafka.helpers import unique, wait_for
@@ -61,3 +63,37 @@ def test_a_partition_that_was_paused_in_the_middle_of_its_records_brings_the_res
         poll(100)
     # Once the library's own consumer brings them all, its bug is fixed and `bring_back_parked_records` can go.
     assert (consumer.position(paused) == end[paused]) == patched
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_a_committed_position_is_the_answer_to_this_question(
+    two_full_partitions: tuple[Any, TopicPartition, TopicPartition], kafka_url: str, patched: bool
+) -> None:
+    """Not to one that came too late for whoever asked before."""
+    partition, group = two_full_partitions[1], unique("group")
+    open_consumer = partial(
+        KafkaConsumer, bootstrap_servers=kafka_url.removeprefix("kafka://"), group_id=group, enable_auto_commit=False
+    )
+    with closing(open_consumer()) as owner, closing(open_consumer()) as asker:
+        if patched:
+            ask_anew_for_committed_positions(asker)
+        ask = asker._coordinator._send_offset_fetch_request
+        slow, answered = [True], list[object]()
+
+        async def ask_and_wait(partitions: Any) -> Any:
+            found = await ask(partitions)
+            if slow:
+                await asker._coordinator._net.sleep(0.5)
+            answered.append(found)
+            return found
+
+        asker._coordinator._send_offset_fetch_request = ask_and_wait
+        owner.assign([partition])
+        owner.commit({partition: OffsetAndMetadata(2, "", -1)})
+        with pytest.raises(KafkaTimeoutError):
+            asker.committed(partition, timeout_ms=200)
+        wait_for(lambda: bool(answered or asker.poll(50)))
+        slow.clear()
+        owner.commit({partition: OffsetAndMetadata(7, "", -1)})
+        # Once the library's own consumer says 7, its bug is fixed and `ask_anew_for_committed_positions` can go.
+        assert asker.committed(partition, timeout_ms=5000) == (7 if patched else 2)

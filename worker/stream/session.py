@@ -211,14 +211,21 @@ class Session:
         for partition, offsets in polled.gone.items():
             if (lease := self._leases.get(partition)) is not None:
                 name = f"{partition.topic}/{partition.partition}"
-                log.error("the log no longer holds what was to be read", partition=name, count=len(offsets))
+                lost = range(max(lease.next, offsets.start), offsets.stop)
+                log.error("the log no longer holds what was to be read", partition=name, count=len(lost))
                 lease.next = max(lease.next, offsets.stop)
-                work.lose(offsets, lease)
+                if lost:
+                    work.lose(lost, lease)
+        again = 0
         for record in polled.records:
             lease = self._leases.get(record.topic_partition)
-            if lease is not None:
-                lease.next = max(lease.next, record.offset + 1)
+            if lease is not None and record.offset < lease.next:
+                again += 1
+            elif lease is not None:
+                lease.next = record.offset + 1
                 work.take(record, lease)
+        if again:  # a client that went back by itself: they would have two results
+            log.warning("records came that were read before, and are passed by", count=again)
         return polled != Polled()
 
     def _pause(self, wanted: frozenset[TopicPartition]) -> None:

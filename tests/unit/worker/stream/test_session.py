@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -274,6 +275,16 @@ def test_progress_tells_how_far_it_is() -> None:
 def test_a_lease_knows_what_is_to_be_read_next() -> None:
     session = run(member_with(ASSIGNED, records(0, 1, 2)), Echo())
     assert session.leases[TP].next == 3
+
+
+def test_records_that_a_log_brings_again_under_one_lease_are_passed_by() -> None:
+    """They would have two results. Under another lease they are new: its owner does not know what came of them."""
+    again = replace(records(5, 6, 7), gone={TP: range(4, 6)})
+    moved = Polled(revoked=frozenset({TP}), assigned={TP: Position(5)})
+    member, work = member_with(ASSIGNED, records(5, 6), again, moved, records(5)), Echo()
+    run(member, work)
+    assert [message.value for message in member.messages] == [b"5", b"6", b"7", b"5"]
+    assert work.gone == []
 
 
 def test_a_partition_that_is_paused_is_not_taken_for_one_that_stands_still() -> None:
