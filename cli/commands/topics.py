@@ -83,12 +83,18 @@ def read(
     end: Annotated[
         str | None, typer.Option("--to", metavar="T", help="offset or time, exclusive; default: the last record now")
     ] = None,
+    partition: Annotated[
+        int | None,
+        typer.Option("--partition", metavar="N", help="of this one only: an offset is a record in each; default: all"),
+    ] = None,
     slack: options.Slack = options.DEFAULT_SLACK_S,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new records until interrupted")] = False,
     envelope: Annotated[bool, typer.Option(help="add coordinates, key and headers; raw values as base64")] = False,
     config: options.Config = None,
 ) -> None:
     """Print the value of each committed record of a topic as one JSON line, first to last in each partition.
+
+    One record is its partition and its offset: without --partition an offset stands for a record in each.
 
     With times, those are printed whose own time lies inside, and those without a time that lie among them.
 
@@ -102,12 +108,21 @@ def read(
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, config=config)
     with open_configured_log(settings) as opened:
-        interval = Interval.resolve(opened, [topic], *bounds, slack)
+        if partition is not None:
+            _require_partition(opened, topic, partition)
+        interval = Interval.resolve(opened, [topic], *bounds, slack, only=partition)
         try:
             for record in _follow(opened, interval) if follow else Scan(opened, interval):
                 output.emit_json(_enveloped(record) if envelope else _value(record))
         except KeyboardInterrupt:
             return
+
+
+def _require_partition(log: Log, topic: str, partition: int) -> None:
+    there = [each.partition for each in log.partitions(topic)]
+    if partition not in there:
+        known = f"partitions {there[0]} to {there[-1]}" if len(there) > 1 else f"partition {there[0]}"
+        raise typer.BadParameter(f"no partition {partition}; {topic} has {known}", param_hint="--partition")
 
 
 def _follow(log: Log, interval: "Interval") -> Iterator[Record]:
