@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.log import Log, LogError, Message, Record, check_messages
+from adapters.log import Log, LogError, Message, NoTopic, Record, TopicPartition, check_messages
 from cli import options, output
 from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
-from cli.wiring.log import open_configured_log, require_topics
+from cli.wiring.log import open_configured_log, require_topics, topics
 from worker.backfill_header import MARK
 
 if TYPE_CHECKING:
@@ -108,8 +108,9 @@ def read(
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, config=config)
     with open_configured_log(settings) as opened:
+        there = _partitions(opened, topic, settings)
         if partition is not None:
-            _require_partition(opened, topic, partition)
+            _require_partition(there, partition)
         interval = Interval.resolve(opened, [topic], *bounds, slack, only=partition)
         try:
             for record in _follow(opened, interval) if follow else Scan(opened, interval):
@@ -118,11 +119,21 @@ def read(
             return
 
 
-def _require_partition(log: Log, topic: str, partition: int) -> None:
-    there = [each.partition for each in log.partitions(topic)]
-    if partition not in there:
-        known = f"partitions {there[0]} to {there[-1]}" if len(there) > 1 else f"partition {there[0]}"
-        raise typer.BadParameter(f"no partition {partition}; {topic} has {known}", param_hint="--partition")
+def _partitions(log: Log, topic: str, settings: Settings) -> tuple[TopicPartition, ...]:
+    """The topic's partitions. `read` takes any topic, and most of those that there could be nobody would make."""
+    try:
+        return log.partitions(topic)
+    except NoTopic:
+        if topic in (known := topics(settings)):
+            raise
+        raise LogError(f"no topic {topic}; those of the settings are {', '.join(known)}") from None
+
+
+def _require_partition(there: Sequence[TopicPartition], partition: int) -> None:
+    if partition not in [each.partition for each in there]:
+        last = there[-1]
+        known = f"partitions 0 to {last.partition}" if last.partition else "partition 0"
+        raise typer.BadParameter(f"no partition {partition}; {last.topic} has {known}", param_hint="--partition")
 
 
 def _follow(log: Log, interval: "Interval") -> Iterator[Record]:

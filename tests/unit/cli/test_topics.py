@@ -9,6 +9,7 @@ import typer
 
 from adapters.log import LogError, Message, Record
 from adapters.sqlite.log import SqliteLog
+from cli.commands import topics
 from cli.commands.topics import _enveloped, _value, read
 
 WHY = "offset 7: checksum does not match"
@@ -64,3 +65,14 @@ def test_a_partition_that_there_is_not_is_wrong_use(three_patients: str, topic: 
     with pytest.raises(typer.BadParameter, match=f"no partition {number}; {there}") as wrong:
         read(topic, log=three_patients, partition=number)
     assert wrong.value.param_hint == "--partition"
+
+
+def test_only_a_topic_of_the_settings_would_be_made(
+    three_patients: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(LogError, match=r"^no topic nonesuch; those of the settings are ecg\.inbound, ecg\.findings, "):
+        read("nonesuch", log=three_patients)
+    # A log that, as Kafka's, is opened without being given its topics.
+    monkeypatch.setattr(topics, "open_configured_log", lambda _: closing(SqliteLog(tmp_path / "empty.db")))
+    with pytest.raises(LogError, match=r"^no topic ecg\.audit; create it, or let `ecg-worker check --create-topics`"):
+        read("ecg.audit", log=three_patients)
