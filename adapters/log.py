@@ -119,9 +119,11 @@ class LogError(WorkerError):
     """The log cannot do what was asked. Messages name topics, partitions and error kinds, never record content."""
 
 
-def no_topic(name: str) -> LogError:
-    """What to say of a topic that does not exist."""
-    return LogError(f"no topic {name}; create it, or let `ecg-worker check --create-topics` do it")
+class NoTopic(LogError):
+    """There is no such topic. The remedy is the one for topics that the worker uses."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no topic {name}; create it, or let `ecg-worker check --create-topics` do it")
 
 
 class LogUnavailable(LogError):

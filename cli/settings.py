@@ -150,9 +150,9 @@ class Settings:
         results = (settings.findings_topic, settings.rejections_topic, settings.audit_topic)
         for topic in settings.all_inbound_topics:
             if topic in (*results, settings.deliver.rejections_topic):
-                raise SettingsError(
-                    f"inbound_topic: {topic} is a topic of results too; a worker would read what it wrote"
-                )
+                name = "inbound_topics" if topic in _listed(settings.inbound_topics) else "inbound_topic"
+                source = stated[name].source if name in stated else name
+                raise SettingsError(f"{source}: {topic} is a topic of results too; a worker would read what it wrote")
         return settings
 
     @property

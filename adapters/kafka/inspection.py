@@ -1,5 +1,5 @@
 """What can be seen of a cluster before a worker joins it: rights that are missing, transactions that hold readers up,
-topics that do not keep what they are given.
+topics that do not keep what they are given, topics that a group has left unread.
 
 A reader of committed records stops at the first record of a transaction that is still open. An open one is normal for
 as long as a transaction may take. It is *overdue* when its coordinator should have ended it and did not, *fenced* when
@@ -8,7 +8,8 @@ coordinator will ever end it (KIP-664). Nothing here changes anything.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -21,6 +22,7 @@ from kafka.errors import (
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailedError,
     TransactionalIdNotFoundError,
+    UnknownTopicOrPartitionError,
     UnsupportedVersionError,
     for_code,
 )
@@ -29,6 +31,7 @@ from adapters.deadline import Deadline
 from adapters.kafka.client import connect_first, request, translate_errors
 from adapters.kafka.options import KafkaOptions
 from adapters.kafka.topic_configs import TopicReport, read_topics
+from adapters.log import TopicPartition
 
 T = TypeVar("T")
 
@@ -118,6 +121,26 @@ class KafkaInspection:
         with translate_errors("looking at topics"):
             return read_topics(self._admin, self._request, keep_days)
 
+    def unread_elsewhere(self, group: str, topics: Collection[str]) -> dict[TopicPartition, range]:
+        """The offsets that are still held, and that the group has not read, where it has a position on other topics.
+
+        Not every offset is a record. Of a group, or a topic, without Describe for us nothing is said.
+        """
+        with translate_errors("looking at the positions of the group"):
+            try:
+                found = self._request(lambda: self._admin.list_group_offsets({group: None}))[group]
+            except GroupAuthorizationFailedError:
+                return {}
+            at = {name: position.offset for name, position in found.items() if name.topic not in topics}
+            ranges: dict[Any, range] = {}
+            for topic in sorted({name.topic for name in at}):
+                with suppress(TopicAuthorizationFailedError):
+                    # Not those of a topic that was deleted: to ask for their offsets would take until the time is up.
+                    names = [name for name in self._partitions(topic) if at.get(name, -1) >= 0]
+                    first, end = self._starts(names), self._ends(names, "read_committed")
+                    ranges |= {name: range(max(at[name], first[name]), end[name]) for name in names}
+        return {TopicPartition(*name): offsets for name, offsets in ranges.items() if offsets}
+
     def close(self) -> None:
         """Close every connection."""
         self._admin.close()
@@ -192,18 +215,30 @@ class KafkaInspection:
 
     def _undecided(self, topic: str) -> dict[Any, int]:
         """The partitions whose last stable offset lies before their end, with that offset."""
-        (described,) = self._request(lambda: self._admin.describe_topics([topic]))
-        if described["error_code"] != 0:
-            raise for_code(described["error_code"])()
-        names = [KafkaTopicPartition(topic, item["partition_index"]) for item in described["partitions"]]
+        names = self._partitions(topic)
         stable, end = self._ends(names, "read_committed"), self._ends(names, "read_uncommitted")
         return {name: stable[name] for name in names if stable[name] < end[name]}
 
+    def _partitions(self, topic: str) -> list[Any]:
+        """The topic's partitions, as the library names them; none if there is no such topic."""
+        (described,) = self._request(lambda: self._admin.describe_topics([topic]))
+        error = for_code(described["error_code"])
+        if error is UnknownTopicOrPartitionError:
+            return []
+        if described["error_code"] != 0:
+            raise error()
+        return [KafkaTopicPartition(topic, item["partition_index"]) for item in described["partitions"]]
+
+    def _starts(self, names: Sequence[Any]) -> dict[Any, int]:
+        return self._offsets(dict.fromkeys(names, OffsetSpec.EARLIEST), "read_committed")
+
     def _ends(self, names: Sequence[Any], isolation_level: str) -> dict[Any, int]:
-        wanted = dict.fromkeys(names, OffsetSpec.LATEST)
-        found = self._request(
-            lambda: self._admin.list_partition_offsets(wanted, isolation_level=isolation_level),
-        )
+        return self._offsets(dict.fromkeys(names, OffsetSpec.LATEST), isolation_level)
+
+    def _offsets(self, wanted: Mapping[Any, Any], isolation_level: str) -> dict[Any, int]:
+        if not wanted:
+            return {}
+        found = self._request(lambda: self._admin.list_partition_offsets(wanted, isolation_level=isolation_level))
         return {name: at.offset for name, at in found.items()}
 
     def _coordinated(self, producer_ids: set[int]) -> Mapping[int, Coordinated]:

@@ -36,11 +36,11 @@ from adapters.log import (
     LogError,
     LogUnavailable,
     Message,
+    NoTopic,
     Position,
     Record,
     TopicPartition,
     check_messages,
-    no_topic,
 )
 
 ANSWER_LIMIT_S: Final = 30.0  # for a question about topics, offsets or positions, with the library's own retries
@@ -126,7 +126,7 @@ class KafkaLog:
         """The topic's partitions in order."""
         count = self._partition_count(topic)
         if not count:
-            raise no_topic(topic)
+            raise NoTopic(topic)
         return tuple(TopicPartition(topic, partition) for partition in range(count))
 
     def bounds(self, partition: TopicPartition) -> tuple[int, int]:

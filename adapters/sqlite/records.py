@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any, Final
 
-from adapters.log import Headers, LogError, Message, Position, Record, TopicPartition, no_topic
+from adapters.log import Headers, LogError, Message, NoTopic, Position, Record, TopicPartition
 
 END: Final = 2**62  # past any offset
 
@@ -20,7 +20,7 @@ def partition_count(connection: sqlite3.Connection, topic: str) -> int:
     """How many partitions the topic has. Raises LogError if there is no such topic."""
     (count,) = connection.execute("SELECT count(*) FROM partitions WHERE topic = ?", (topic,)).fetchone()
     if not count:
-        raise no_topic(topic)
+        raise NoTopic(topic)
     return int(count)
 
 
@@ -63,7 +63,7 @@ def _partition_for(connection: sqlite3.Connection, message: Message) -> int:
         "SELECT partition FROM partitions WHERE topic = ? ORDER BY next_offset, partition LIMIT 1", (message.topic,)
     ).fetchone()
     if row is None:
-        raise no_topic(message.topic)
+        raise NoTopic(message.topic)
     return int(row[0])
 
 

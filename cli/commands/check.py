@@ -1,6 +1,7 @@
 """The command that says beforehand whether `run` would work."""
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.util import find_spec
@@ -11,10 +12,11 @@ import typer
 
 from adapters.kafka.codecs import installed_codecs
 from adapters.kafka.member import transactional_id
-from adapters.log import Log, LogError
+from adapters.log import Log, LogError, TopicPartition
 from adapters.open_log import embedded_file
 from adapters.sqlite.damage import check_fully
 from adapters.sqlite.database import SALVAGE
+from adapters.sqlite.statistics import statistics
 from cli import failure, options, output
 from cli.settings import Settings, SettingsError
 from cli.wiring.log import (
@@ -101,10 +103,53 @@ def _report_on_log(settings: Settings, creating: Callable[[], str] | None) -> li
         return [
             *_report("log", functools.partial(_check_log, log, settings)),
             *(_report("file", functools.partial(_check_file, file)) if file is not None else []),
+            *_report_on_unread(log, settings),
             *_report_on_retention(settings),
             *_report("rights", functools.partial(_check_rights, settings)),
             *_report("transactions", functools.partial(_check_transactions, settings)),
         ]
+
+
+def _report_on_unread(log: Log, settings: Settings) -> list[str]:
+    """One line for each topic that the group has left unread, because it is not, or no longer, an inbound topic.
+
+    Nothing else would say so: to a worker that does not read a topic its ECGs are not late.
+    """
+    try:
+        unread = _unread_elsewhere(log, settings)
+    except WorkerError as error:
+        return [_fail("unread", str(error))]
+    group, read = settings.group, ", ".join(settings.all_inbound_topics)
+    for topic, count in sorted(unread.items()):
+        output.notify(
+            f"warn  unread: topic {topic} has {count} unread for group {group}, which has a position there and reads "
+            f"{read} only; name it in ECG_INBOUND_TOPICS until it is read"
+        )
+    return []
+
+
+def _unread_elsewhere(log: Log, settings: Settings) -> Counter[str]:
+    """How many offsets the group has left to read, by topic, on topics that are no inbound topics of it."""
+    unread, read = Counter[str](), settings.all_inbound_topics
+    with open_configured_inspection(settings) as inspection:
+        if inspection is not None:
+            for partition, offsets in inspection.unread_elsewhere(settings.group, read).items():
+                if _holds_a_record(log, partition, offsets):
+                    unread[partition.topic] += len(offsets)
+        elif (file := embedded_file(settings.log)) is not None:
+            for topic in statistics(file).topics:
+                left = sum(group.behind - group.gone for group in topic.groups if group.name == settings.group)
+                if left > 0 and topic.name not in read:
+                    unread[topic.name] = left
+    return unread
+
+
+def _holds_a_record(log: Log, partition: TopicPartition, offsets: range) -> bool:
+    """Whether not all of these are without one: a redrive ends in a transaction's marker, which nobody ever reads."""
+    try:
+        return next(log.read({partition: offsets}), None) is not None
+    except LogError:  # no right to read there: then the offsets are all that is known
+        return True
 
 
 def _report_on_retention(settings: Settings) -> list[str]:

@@ -90,6 +90,8 @@ def redrive(
     from worker.delivery.redelivery import Redelivery, RedeliveryPlan
     from worker.history.interval import Interval
 
+    if end is not None and ":/" in end:  # `deliver` has its receiver there; not repeated, for it may hold a password
+        raise typer.BadParameter("is the end of the interval; the receiver is --receiver", param_hint="--to")
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, deliver_group=group, deliver_to=receiver, config=config)
     whose, topic, reasons = (

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from adapters.log import Log, LogError, Message, Record, check_messages
+from adapters.log import Log, LogError, Message, NoTopic, Record, TopicPartition, check_messages
 from cli import options, output
 from cli.ecg_files import Reading, chosen, typed
 from cli.settings import Settings
-from cli.wiring.log import open_configured_log, require_topics
+from cli.wiring.log import open_configured_log, require_topics, topics
 from worker.backfill_header import MARK
 
 if TYPE_CHECKING:
@@ -83,12 +83,18 @@ def read(
     end: Annotated[
         str | None, typer.Option("--to", metavar="T", help="offset or time, exclusive; default: the last record now")
     ] = None,
+    partition: Annotated[
+        int | None,
+        typer.Option("--partition", metavar="N", help="of this one only: an offset is a record in each; default: all"),
+    ] = None,
     slack: options.Slack = options.DEFAULT_SLACK_S,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with new records until interrupted")] = False,
     envelope: Annotated[bool, typer.Option(help="add coordinates, key and headers; raw values as base64")] = False,
     config: options.Config = None,
 ) -> None:
     """Print the value of each committed record of a topic as one JSON line, first to last in each partition.
+
+    One record is its partition and its offset: without --partition an offset stands for a record in each.
 
     With times, those are printed whose own time lies inside, and those without a time that lie among them.
 
@@ -102,12 +108,32 @@ def read(
     bounds = options.parse_interval(start, end)
     settings = Settings.load(log=log, config=config)
     with open_configured_log(settings) as opened:
-        interval = Interval.resolve(opened, [topic], *bounds, slack)
+        there = _partitions(opened, topic, settings)
+        if partition is not None:
+            _require_partition(there, partition)
+        interval = Interval.resolve(opened, [topic], *bounds, slack, only=partition)
         try:
             for record in _follow(opened, interval) if follow else Scan(opened, interval):
                 output.emit_json(_enveloped(record) if envelope else _value(record))
         except KeyboardInterrupt:
             return
+
+
+def _partitions(log: Log, topic: str, settings: Settings) -> tuple[TopicPartition, ...]:
+    """The topic's partitions. `read` takes any topic, and most of those that there could be nobody would make."""
+    try:
+        return log.partitions(topic)
+    except NoTopic:
+        if topic in (known := topics(settings)):
+            raise
+        raise LogError(f"no topic {topic}; those of the settings are {', '.join(known)}") from None
+
+
+def _require_partition(there: Sequence[TopicPartition], partition: int) -> None:
+    if partition not in [each.partition for each in there]:
+        last = there[-1]
+        known = f"partitions 0 to {last.partition}" if last.partition else "partition 0"
+        raise typer.BadParameter(f"no partition {partition}; {last.topic} has {known}", param_hint="--partition")
 
 
 def _follow(log: Log, interval: "Interval") -> Iterator[Record]:

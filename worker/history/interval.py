@@ -69,8 +69,19 @@ class Interval:
     cut: Mapping[TopicPartition, int] = field(default_factory=dict)
 
     @classmethod
-    def resolve(cls, log: Log, topics: Sequence[str], start: Bound, end: Bound, slack_s: float = SLACK_S) -> "Interval":
+    def resolve(
+        cls,
+        log: Log,
+        topics: Sequence[str],
+        start: Bound,
+        end: Bound,
+        slack_s: float = SLACK_S,
+        *,
+        only: int | None = None,
+    ) -> "Interval":
         """Fix the interval as it is now, in all partitions of the topics. What arrives later is not part of it.
+
+        `only` is the number of the one partition that is meant, of each topic.
 
         The first record at or after a time is where the log says that it is, whatever clocks did. Where the last one
         before a time lies no log can say: that is found by reading, up to the end of the partition at most.
@@ -78,7 +89,8 @@ class Interval:
         """
         reversed_ = start.after(end)
         ranges, expired, cut, backwards = {}, {}, {}, []
-        for partition in (partition for topic in topics for partition in log.partitions(topic)):
+        there = (partition for topic in topics for partition in log.partitions(topic))
+        for partition in (partition for partition in there if only in (None, partition.partition)):
             first, last = log.bounds(partition)
             begin = _first_offset(log, partition, start, first, last)
             stop = last if end.offset is None else min(end.offset, last)

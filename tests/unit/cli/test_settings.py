@@ -300,3 +300,17 @@ def test_a_settings_file_that_cannot_be_read_is_named_with_the_cause(tmp_path: P
 def test_a_log_that_is_no_url_is_refused_with_the_forms() -> None:
     with pytest.raises(SettingsError, match=r"^--log: it begins with neither .* a log's URL is kafka://HOST:PORT"):
         Settings.load(log="foo")
+
+
+def test_an_inbound_topic_of_results_is_named_where_it_was_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "ecg.findings is a topic of results too; a worker would read what it wrote"
+    file = tmp_path / "ecg.toml"
+    file.write_text('inbound_topics = "ecg.stat,ecg.findings"\n')
+    assert problems(file) == [f"inbound_topics in {file}: {said}"]
+    monkeypatch.setenv("ECG_INBOUND_TOPICS", "ecg.findings")
+    assert problems() == [f"ECG_INBOUND_TOPICS: {said}"]
+    monkeypatch.delenv("ECG_INBOUND_TOPICS")
+    monkeypatch.setenv("ECG_INBOUND_TOPIC", "ecg.findings")
+    assert problems() == [f"ECG_INBOUND_TOPIC: {said}"]
+    monkeypatch.delenv("ECG_INBOUND_TOPIC")
+    assert problems(findings_topic="ecg.inbound") == [f"inbound_topic: {said.replace('findings', 'inbound')}"]
