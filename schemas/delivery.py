@@ -52,15 +52,23 @@ FINAL_ACK_CODES: Final = ("AR", "CR")
 
 
 class Unanswered(Exception):
-    """A receiver that could not be reached, or that did not answer: it says nothing of the finding.
+    """A receiver that could not be reached, or that did not acknowledge: it says nothing of the finding.
 
-    `sent` is whether the receiver may have the message nevertheless; `cause` is the name of a type of error.
+    `sent` is whether the receiver may have the message nevertheless. `cause` is the name of a type of error or, if
+    something came that is no answer to the message, stable words for it; then `check` says where to look. Both are an
+    adapter's own words, never the receiver's: an answer may repeat a patient's name.
     """
 
-    def __init__(self, *, sent: bool, cause: str) -> None:
-        super().__init__(sent, cause)
+    def __init__(self, *, sent: bool, cause: str, check: str | None = None) -> None:
+        super().__init__(sent, cause, check)
         self.sent = sent
         self.cause = cause
+        self.check = check
+
+    @property
+    def told(self) -> str:
+        """The cause, and what to check if that is known: for people."""
+        return self.cause if self.check is None else f"{self.cause}: {self.check}"
 
 
 class Refused(Exception):

@@ -2,13 +2,15 @@
 
 A message is safe when an acknowledgement names its control id (MSA-2) and accepts it (MSA-1). `send` is one try;
 whether there is another, and when, is its caller's to say. Each has the same control id, by which a receiver can tell
-a repetition.
+a repetition. A receiver that answers, but not to the message, is told apart from a silent one: its operators have to
+look at what it answers, not at the network.
 """
 
 import logging
 import socket
 import ssl
 import sys
+from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event, Lock
@@ -21,6 +23,17 @@ from schemas.delivery import Refused, Unanswered
 _CHUNK_BYTES: Final = 4096
 # A firewall between two sites forgets a silent connection after some minutes; alerts can be hours apart.
 _KEEPALIVE_S: Final = 60
+# Of a message that was answered on this connection a second acknowledgement may follow, as in enhanced mode (CA, then
+# AA). For so many messages back it is taken for that.
+_ANSWERED_KEPT: Final = 100
+
+OTHER_MESSAGES: Final = "answers to other messages"
+NO_ACKNOWLEDGEMENT: Final = "no acknowledgement"
+_CHECKS: Final = {
+    OTHER_MESSAGES: "MSA-2 of the acknowledgement has to be the MSH-10 that was sent",
+    NO_ACKNOWLEDGEMENT: "an answer has to be an HL7 message between VT and FS CR, with AA, AE or AR in MSA-1 and the "
+    "MSH-10 that was sent in MSA-2",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +46,23 @@ class Waits:
     ack_s: float = 30.0
 
 
+@dataclass(slots=True)
+class _Heard:
+    """What came while an acknowledgement was waited for. Nothing of its content."""
+
+    anything: bool = False
+    late: bool = False
+    no_acknowledgement: bool = False
+    to_other_messages: bool = False
+
+    @property
+    def instead(self) -> str | None:
+        """What came in the place of the acknowledgement; None: nothing, or only what was late."""
+        if self.to_other_messages:
+            return OTHER_MESSAGES
+        return NO_ACKNOWLEDGEMENT if self.no_acknowledgement or (self.anything and not self.late) else None
+
+
 class MllpClient:
     """Sends messages to one receiver. `send` is not thread-safe; `close` may come from another and ends it.
 
@@ -42,6 +72,7 @@ class MllpClient:
     def __init__(self, host: str, port: int, waits: Waits, tls: ssl.SSLContext | None = None) -> None:
         self._host, self._port, self._waits, self._tls = host, port, waits, tls
         self._connection: socket.socket | None = None
+        self._answered: deque[str] = deque(maxlen=_ANSWERED_KEPT)  # control ids, on this connection
         self._sending = Lock()
         self._closed = Event()
 
@@ -68,14 +99,17 @@ class MllpClient:
             self._disconnect()
 
     def _answer_to(self, frame: bytes, control_id: str) -> Ack:
-        sent = False
+        sent, heard = False, _Heard()
         try:
             connection = self._connected()
             sent = True
-            return self._exchange(connection, frame, control_id)
+            ack = self._exchange(connection, frame, control_id, heard)
         except (OSError, FramingError) as error:  # TimeoutError and every TLS error are OSErrors
             self._disconnect()
-            raise Unanswered(sent=sent, cause=type(error).__name__) from None
+            cause = heard.instead or type(error).__name__
+            raise Unanswered(sent=sent, cause=cause, check=_CHECKS.get(cause)) from None
+        self._answered.append(control_id)
+        return ack
 
     def _connected(self) -> socket.socket:
         """The kept connection if the receiver did not end it meanwhile, else a new one."""
@@ -98,8 +132,8 @@ class MllpClient:
             raise ConnectionAbortedError
         return connection
 
-    def _exchange(self, connection: socket.socket, frame: bytes, control_id: str) -> Ack:
-        """Send, and wait for this message's acknowledgement; those of others are late ones, and ignored."""
+    def _exchange(self, connection: socket.socket, frame: bytes, control_id: str, heard: _Heard) -> Ack:
+        """Send, and wait for this message's acknowledgement; whatever else comes is noted, and passed over."""
         waiting = Deadline(self._waits.ack_s)
         connection.settimeout(max(0.001, waiting.remaining_s))
         connection.sendall(frame)
@@ -107,18 +141,26 @@ class MllpClient:
         while True:
             while (message := reader.next()) is not None:
                 ack = read_ack(message)
-                if ack is not None and ack.control_id == control_id:
+                if ack is None:
+                    heard.no_acknowledgement = True
+                elif ack.control_id == control_id:
                     return ack
+                elif ack.control_id in self._answered:
+                    heard.late = True
+                else:
+                    heard.to_other_messages = True
             if waiting.expired:
                 raise TimeoutError
             connection.settimeout(max(0.001, waiting.remaining_s))
             data = connection.recv(_CHUNK_BYTES)
             if not data:
                 raise ConnectionResetError
+            heard.anything = True
             reader.feed(data)
 
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
+        self._answered.clear()
         if connection is not None:
             with suppress(OSError):
                 connection.close()

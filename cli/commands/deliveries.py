@@ -142,4 +142,6 @@ def _refused(outcome: "RedeliveryOutcome") -> str:
     assert outcome.refusal is not None
     finding = f"finding {open_rejections.name(outcome.rejection.finding)}, " if outcome.rejection else ""
     answer = f" ({outcome.answer.ack_code} {outcome.answer.error_code or ''}".rstrip() + ")" if outcome.answer else ""
+    if outcome.failure:
+        answer = f" ({outcome.failure.told})"
     return f"{finding}rejection {open_rejections.name(outcome.at)}: {outcome.refusal}{answer}"

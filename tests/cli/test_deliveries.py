@@ -55,6 +55,14 @@ def test_what_was_refused_is_listed_sent_again_and_remembered(settings: dict[str
     assert "redeliver.refused (AR 207)" in done.stderr
     assert "0 settled, 1 refused" in done.stderr
 
+    quick = settings | {"ECG_DELIVER_ACK_S": "0.2", "ECG_DELIVER_SENDS": "1"}
+    with at(lambda _: says("AA")("DOE JANE")) as (to, _):
+        done = run("deliveries", "redrive", "--receiver", to, **quick)
+    assert (done.returncode, done.stdout) == (1, "")
+    said = " ".join(done.stderr.split())
+    assert "redeliver.no_ack (answers to other messages: MSA-2 of the acknowledgement has to be the MSH-10" in said
+    assert "DOE" not in said
+
     with at(says("AA")) as (to, messages):
         done = run("deliveries", "redrive", "--receiver", to, **settings)
         again = run("deliveries", "redrive", "--receiver", to, **settings)

@@ -207,10 +207,10 @@ class Deliverer:
     def report(self, progress: LoopProgress) -> None:
         """Everything in hand counts as in flight."""
         progress.in_flight = self.held + self._session.publishing
-        away_s, oldest_s = self._patience.contact.away_s, self._oldest_s()
-        metrics.RECEIVER_AWAY.set(away_s)
+        contact, oldest_s = self._patience.contact, self._oldest_s()
+        metrics.RECEIVER_AWAY.set(contact.away_s)
         metrics.OLDEST_ALERT.set(oldest_s)
-        troubles = [f"receiver away for {away_s:.0f} s; oldest alert {oldest_s:.0f} s"] * self._patience.contact.away
+        troubles = [f"{contact.trouble}; oldest alert {oldest_s:.0f} s"] if contact.away else []
         if self._unknown:
             newest = max((newer for _, newer in self._unknown.values()), key=lambda schema: (len(schema), schema))
             troubles.append(f"a finding of a newer version ({newest}) waits; upgrade deliver")

@@ -69,7 +69,7 @@ class Patience:
         self._second = failure.sent and self._suspected and self._others and not self._second
         if self._second:
             self._try_another = not self._try_another
-        self.contact.failed(_name(at), failure.cause, again_at_once=self._second)
+        self.contact.failed(_name(at), failure, again_at_once=self._second)
         return None
 
     def taken_over(self, at: Coordinates) -> Coordinates | None:

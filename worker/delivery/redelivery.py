@@ -61,13 +61,17 @@ Settled = Literal["delivered", "no_alert", "given_up"]
 
 @dataclass(frozen=True, slots=True)
 class RedeliveryOutcome:
-    """What became of one selected rejection: how it was settled, or why it stays open."""
+    """What became of one selected rejection: how it was settled, or why it stays open.
+
+    `answer` is the receiver's, `failure` what came of the last try instead of an acknowledgement.
+    """
 
     at: RecordRef
     rejection: DeliveryRejection | None
     settled: Settled | None = None
     refusal: RedeliveryRefusal | None = None
     answer: Refused | None = None
+    failure: Unanswered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +97,11 @@ class _Candidate:
         self,
         settled: Settled | None = None,
         refusal: RedeliveryRefusal | None = None,
-        answer: Refused | None = None,
+        answer: Refused | Unanswered | None = None,
     ) -> RedeliveryOutcome:
         at = RecordRef(topic=self.at.partition.topic, partition=self.at.partition.partition, offset=self.at.offset)
+        if isinstance(answer, Unanswered):
+            return RedeliveryOutcome(at, self.rejection, settled, refusal, failure=answer)
         return RedeliveryOutcome(at, self.rejection, settled, refusal, answer)
 
     @property
@@ -224,11 +230,8 @@ class Redelivery:
         if isinstance(outcome, Unanswered):
             self._unanswered += 1
             if not sent or self._unanswered >= _UNANSWERED_IN_A_ROW:
-                raise ReceiverAway(
-                    f"the receiver does not answer ({outcome.cause}); what it took over is remembered: "
-                    "run this again when it is there"
-                )
-            self._refuse(candidate, RedeliveryRefusal.NO_ACK)
+                raise _away(outcome)
+            self._refuse(candidate, RedeliveryRefusal.NO_ACK, outcome)
             return
         self._unanswered = 0
         if outcome is None:
@@ -262,10 +265,20 @@ class Redelivery:
             self._sleep(min(_LOOK_S, pause_s))
             pause_s -= _LOOK_S
 
-    def _refuse(self, candidate: _Candidate, refusal: RedeliveryRefusal, answer: Refused | None = None) -> None:
+    def _refuse(
+        self, candidate: _Candidate, refusal: RedeliveryRefusal, answer: Refused | Unanswered | None = None
+    ) -> None:
         if candidate.at not in self._refused:
             self._refused.add(candidate.at)
             self._on_progress(candidate.outcome(refusal=refusal, answer=answer))
 
     def _remember(self, settled: Sequence[tuple[_Candidate, Settled]]) -> None:
         self._settling.settle([Settlement(*candidate.at, candidate.outcome(how)) for candidate, how in settled])
+
+
+def _away(last: Unanswered) -> ReceiverAway:
+    if last.check is None:
+        said, when = f"does not answer ({last.cause})", "when it is there"
+    else:
+        said, when = f"acknowledges nothing that it is sent ({last.told})", "when that is mended"
+    return ReceiverAway(f"the receiver {said}; what it took over is remembered: run this again {when}")

@@ -21,10 +21,10 @@ from schemas.errors import WorkerError
 
 # Every field that may be logged. None of them can hold anything of a patient's; `message` is a WorkerError's, or gone.
 ALLOWED_FIELDS: Final = frozenset({
-    "assigned", "attempt", "bytes", "commit_ms", "count", "deadline_s", "digest", "elapsed_s", "error_type", "event",
-    "findings", "frames", "group", "in_flight", "level", "library", "log", "member", "message", "model", "nearest",
-    "offset", "partition", "port", "provider", "reason", "rejections", "revoked", "signal", "stage", "timestamp",
-    "topic", "training", "variable", "version",
+    "assigned", "attempt", "bytes", "check", "commit_ms", "count", "deadline_s", "digest", "elapsed_s", "error_type",
+    "event", "findings", "frames", "group", "in_flight", "level", "library", "log", "member", "message", "model",
+    "nearest", "offset", "partition", "port", "provider", "reason", "rejections", "revoked", "signal", "stage",
+    "timestamp", "topic", "training", "variable", "version",
 })  # fmt: skip
 
 

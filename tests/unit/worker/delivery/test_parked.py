@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from adapters.log import Polled
+from adapters.mllp.client import Waits
 from schemas.delivery import Refused, Unanswered
 from tests.support.delivery_desk import AWAY, OTHER, RETRY, SILENT, TP, Desk, alerts, record
 from tests.support.flagged import unflagged
@@ -22,6 +23,25 @@ def test_one_message_that_is_never_acknowledged_is_parked_while_the_others_go_on
     assert desk.position == 4
     assert [positions[TP].offset for _, positions in desk.member.published] == [1, 3, 4]
     assert desk.progress.trouble is None
+
+
+def test_how_long_one_silent_message_holds_up_the_others_with_the_default_settings() -> None:
+    """The figures of docs/ehr.md: the next is tried after two minutes, the silent one parked half a minute later."""
+
+    def answer(number: int) -> Exception | None:
+        if number:
+            return None
+        desk.clock.now += Waits().ack_s
+        return SILENT
+
+    desk = Desk(answer, RetryPolicy(), TP, OTHER)
+    began_s = desk.clock.now
+    desk.run(Polled((record(0), record(1, partition=OTHER), record(2, partition=OTHER))), *idle(300))
+    moments_s = {number: at - began_s for at, number in desk.asked}
+    assert (desk.times(0), desk.taken) == (5, [1, 2])
+    assert 120 < moments_s[1] < 130
+    assert moments_s[0] == pytest.approx(moments_s[1], abs=1)
+    assert moments_s[2] == pytest.approx(moments_s[1] + 30, abs=1), "the other partition waits as well"
 
 
 def test_sent_once_only_it_is_parked_after_that() -> None:

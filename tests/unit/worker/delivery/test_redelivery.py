@@ -1,5 +1,6 @@
 """Findings that were not taken over, sent again: each selected one once, whatever fails; the others stay open."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -181,6 +182,19 @@ def test_a_receiver_that_is_away_ends_the_run_and_nothing_is_lost(log: Log, fail
     again = Receiver()
     assert told(redrive(log, again)) == [(1, "delivered"), (2, "delivered"), (3, "delivered")]
     assert again.asked == [2, 3, 4]
+
+
+WRONG = Unanswered(sent=True, cause="answers to other messages", check="MSA-2 has to be MSH-10")
+
+
+def test_a_receiver_that_answers_to_other_messages_is_told_from_one_that_is_away(log: Log) -> None:
+    rejected(log, *map(flagged, range(1, 4)))
+    (outcome, _) = redrive(log, Receiver(to_1=WRONG, to_3=Refused("AR")))[:2]
+    assert (outcome.refusal, outcome.failure, outcome.answer) == ("redeliver.no_ack", WRONG, None)
+    rejected(log, flagged(4))
+    with pytest.raises(ReceiverAway, match=re.escape(f"acknowledges nothing that it is sent ({WRONG.told})")) as away:
+        redrive(log, Receiver(to_1=WRONG, to_3=WRONG))
+    assert "does not answer" not in str(away.value)
 
 
 def test_a_finding_that_the_receiver_breaks_down_under_does_not_keep_the_others(log: Log) -> None:

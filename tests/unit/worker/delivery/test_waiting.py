@@ -1,6 +1,7 @@
 """What waits and what does not: a receiver that is away, findings of tomorrow, what the log cannot give."""
 
 import itertools
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -13,15 +14,17 @@ from prometheus_client import REGISTRY
 from adapters.hl7v2.oru.message import Route, build_oru
 from adapters.log import Polled, Position, Record
 from adapters.mllp.client import Waits
+from adapters.mllp.framing import framed
 from adapters.outbound import open_receiver
 from schemas.delivery import Unanswered
 from tests.support.delivery_desk import AWAY, HOUR_S, OTHER, RETRY, SILENT, TP, Desk, alerts, record
 from tests.support.flagged import finding_id, flagged, unflagged
-from tests.support.mllp_peer import Peer, peer, says
+from tests.support.mllp_peer import Peer, ack, peer, says
 from tests.support.scripted import Clock, ScriptedMember, at_once, idle
 from worker.delivery import contact
 from worker.delivery.deliverer import Deliverer
 from worker.delivery.receiver import Outcome, offer
+from worker.operations.logs import ALLOWED_FIELDS
 from worker.stream.session import POLL_IDLE_S, Session
 from worker.stream.stall import StallDetector
 from worker.stream.stop import Stop
@@ -107,6 +110,56 @@ def test_while_it_is_away_readiness_and_metrics_say_so(said: list[tuple[str, dic
     assert set(events[1:-1]) == {"the receiver is still away"}
     assert 30 <= len(events) <= HOUR_S / contact.SAY_EVERY_S + 2
     assert said[0][1] == {"error_type": "ConnectionRefusedError"}
+
+
+WRONG = Unanswered(sent=True, cause="answers to other messages", check="MSA-2 has to be MSH-10")
+
+
+def test_a_receiver_that_answers_to_other_messages_is_told_from_a_silent_one(
+    said: list[tuple[str, dict[str, Any]]],
+) -> None:
+    troubles: list[str | None] = []
+    desk = Desk(lambda number: WRONG if desk.clock.now < 1000 + HOUR_S else None)
+    desk.run(alerts(0), *desk.hours(0.1), lambda: troubles.append(desk.progress.trouble), *desk.hours(1.1))
+    (trouble,) = troubles
+    assert trouble is not None
+    assert re.fullmatch(
+        r"receiver away for 3\d\d s \(answers to other messages: MSA-2 has to be MSH-10\); oldest alert 3\d\d s",
+        trouble,
+    )
+    assert said[0][1] == {"error_type": WRONG.cause, "check": WRONG.check}
+    assert said[1][1].items() >= {"error_type": WRONG.cause, "check": WRONG.check}.items()
+    assert said[0][1].keys() <= ALLOWED_FIELDS
+    assert (desk.taken, desk.rejections, desk.progress.trouble) == ([0], [], None)
+    silent = Desk(lambda number: SILENT if silent.clock.now < 1000 + HOUR_S else None)
+    silent.run(alerts(0), *silent.hours(0.1), lambda: None, *silent.hours(1.1))
+    assert desk.asked == silent.asked, "it is tried as often, and when, a silent one is"
+
+
+def test_that_it_answers_after_all_is_said_at_once_and_once(said: list[tuple[str, dict[str, Any]]]) -> None:
+    desk = Desk(lambda number: WRONG if len(desk.asked) % 2 == 0 else AWAY)
+    desk.run(alerts(0), *idle(60))
+    assert desk.times(0) > 3
+    assert [fields.get("check") for _, fields in said] == [None, WRONG.check]
+
+
+def test_over_tcp_an_acknowledgement_of_another_message_is_named_with_what_to_check(
+    said: list[tuple[str, dict[str, Any]]],
+) -> None:
+    troubles: list[str | None] = []
+    desk = Desk(lambda number: None)
+    with (
+        peer(lambda _: [framed(ack("AA", "DOE^JANE"))]) as other,
+        closing(open_receiver(f"mllp://127.0.0.1:{other.port}", Route(), Waits(connect_s=2, ack_s=0.05))) as receiver,
+    ):
+        desk.answer = lambda number: offer(receiver, flagged(number), None)
+        desk.run(alerts(0), *idle(5), lambda: troubles.append(desk.progress.trouble))
+    (trouble,) = troubles
+    assert trouble is not None
+    for told in (trouble, str(said)):
+        assert "answers to other messages" in told
+        assert "MSA-2 of the acknowledgement has to be the MSH-10 that was sent" in told
+        assert "DOE" not in told
 
 
 def test_over_tcp_a_receiver_that_was_down_for_longer_than_was_ever_waited_gets_the_alerts() -> None:
