@@ -33,7 +33,7 @@ demo: setup ## run the whole system on this machine and show what it found (buil
 test: setup ## run every test that this machine can run, on a real Kafka broker too
 	$(BIN)/python -m pytest
 
-test-unit: setup ## run the quick tests, two processes at a time (two minutes)
+test-unit: setup ## run the quick tests, two processes at a time (a minute and a half)
 	$(BIN)/python -m pytest tests/unit -m "not slow" --numprocesses 2 --dist loadfile
 
 lint: setup ## check style and formatting
