@@ -22,11 +22,12 @@ def test_a_signal_while_the_model_loads_ends_it_at_once_and_without_joining(
     settings = environment(ECG_LOG=f"sqlite://{tmp_path}/log.db", ECG_MODEL=MODEL)
     with subprocess.Popen(command("run"), env=settings, stderr=subprocess.PIPE, text=True) as loading:
         assert loading.stderr is not None
-        assert json.loads(loading.stderr.readline())["event"] == "loading the model"
+        begun = [json.loads(loading.stderr.readline())["event"] for _ in range(2)]
         began = time.monotonic()
         loading.send_signal(number)
         said = loading.stderr.read()
     assert loading.returncode == 0
+    assert begun == ["there was no log, a new one is made", "loading the model"]
     assert [json.loads(line)["event"] for line in said.splitlines()] == ["stopping before anything was begun"]
     assert time.monotonic() - began < 30, "it did not wait for the model"
 
