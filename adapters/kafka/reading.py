@@ -18,6 +18,9 @@ MAX_POLL_BYTES: Final = MAX_FETCH_BYTES
 
 MAX_OFFSET: Final = (1 << 63) - 1
 
+# A batch that lies beyond the partition's end is fetched so many times before it is taken for damaged.
+DOUBTED_FETCHES: Final = 3
+
 # New partitions of a topic, and a topic that was made anew, are noticed after so long at most.
 METADATA_AGE_S: Final = 10.0
 
@@ -56,11 +59,30 @@ class _Budget:
         self.spent_bytes += count_bytes
 
 
+class _Doubts:
+    """Batches that begin at or beyond the end that the broker named with them, by where reading stands.
+
+    A broker looks where its partition ends before it reads, so what is written in between lies beyond; with the next
+    fetch it names a later end. Only what still lies beyond it then has a damaged offset.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[Any, tuple[int, int]] = {}
+
+    def are_over(self, name: Any, offset: int) -> bool:
+        """Note one more; whether it has been so often enough."""
+        at, times = self._last.get(name, (offset, 0))
+        times = times + 1 if at == offset else 1
+        self._last[name] = offset, times
+        return times > DOUBTED_FETCHES
+
+
 class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the library ships no types
     """What one fetch brought of one partition, as our records. Nothing in it raises."""
 
-    def __init__(self, *arguments: Any, budget: _Budget, subscriptions: Any, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, budget: _Budget, doubts: _Doubts, subscriptions: Any, **settings: Any) -> None:
         self._budget = budget
+        self._doubts = doubts
         self._subscriptions = subscriptions
         super().__init__(*arguments, **settings)
         self.record_iterator: Iterator[Record | Missing]
@@ -94,7 +116,11 @@ class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the librar
                     continue  # told before
                 if self.next_fetch_offset > self.fetch_offset:
                     break  # the next fetch begins with it, and brings what says where it ends
-            end = self._end(name) if following is None else min(self._end(name), following)
+            end = self._end(name)
+            is_beyond = batch.base_offset >= end
+            if batch.flaw is None and is_beyond and not self._doubts.are_over(name, self.next_fetch_offset):
+                break
+            end = end if following is None else min(end, following)
             if batch.flaw is None and batch.format > 1:
                 self.leader_epoch = batch.leader_epoch
             if not self._is_skipped(batch):
@@ -106,12 +132,12 @@ class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the librar
                     yield record
             if batch.flaw is not None:
                 break  # it may have been a transaction's end: of what follows, the next fetch says what counts
-            # Also if compaction took its last record, or it ends a transaction.
-            self.next_fetch_offset = max(self.next_fetch_offset, min(batch.last_offset + 1, end))
+            if not is_beyond:  # also if compaction took its last record, or it ends a transaction
+                self.next_fetch_offset = max(self.next_fetch_offset, min(batch.last_offset + 1, end))
         self.drain()
 
     def _end(self, name: Any) -> int:
-        """What the broker said of the partition's end together with these bytes."""
+        """What the broker said of the partition's end together with these bytes, which may lie beyond it."""
         state = self._subscriptions.assignment.get(name)
         return MAX_OFFSET if state is None or state.highwater is None else int(state.highwater)
 
@@ -142,7 +168,7 @@ def read_safely(consumer: Any) -> None:
     inflates without limit. One poll is bounded by bytes as well as by records.
     """
     fetcher = consumer._fetcher
-    budget = _Budget()
+    budget, doubts = _Budget(), _Doubts()
     append, fetched_records = fetcher._append, fetcher.fetched_records
 
     def append_within_budget(drained: Any, part: Any, most: int, update_offsets: bool) -> int:
@@ -153,6 +179,8 @@ def read_safely(consumer: Any) -> None:
         budget.spent_bytes = 0
         return fetched_records(*arguments, **settings)
 
-    fetcher.PartitionRecords = functools.partial(_SafeRecords, budget=budget, subscriptions=consumer._subscription)
+    fetcher.PartitionRecords = functools.partial(
+        _SafeRecords, budget=budget, doubts=doubts, subscriptions=consumer._subscription
+    )
     fetcher._append = append_within_budget
     fetcher.fetched_records = fetched_records_within_budget

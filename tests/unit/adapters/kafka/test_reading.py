@@ -10,7 +10,7 @@ from kafka.record import MemoryRecords
 from adapters.kafka import reading
 from adapters.kafka.batches import MAX_TOLD_OFFSETS, Missing
 from adapters.kafka.places import to_kafka
-from adapters.kafka.reading import _Budget, _SafeRecords
+from adapters.kafka.reading import DOUBTED_FETCHES, _Budget, _Doubts, _SafeRecords
 from adapters.log import TopicPartition
 from tests.unit.adapters.kafka.wire import BatchBytes, record, varint
 
@@ -18,12 +18,14 @@ NAME = to_kafka(TopicPartition("inbound", 0))
 TRANSACTIONAL, CONTROL = 0x10, 0x20
 
 
-def _fetched(content: bytes, at: int = 0, highwater: int = 1 << 40, aborted: Any = ()) -> tuple[Any, _Budget]:
+def _fetched(
+    content: bytes, at: int = 0, highwater: int = 1 << 40, aborted: Any = (), doubts: _Doubts | None = None
+) -> tuple[Any, _Budget]:
     budget = _Budget()
     subscriptions = SimpleNamespace(assignment={NAME: SimpleNamespace(highwater=highwater)})
     records = _SafeRecords(
         at, NAME, MemoryRecords(content), isolation_level=IsolationLevel.READ_COMMITTED,
-        aborted_transactions=aborted, budget=budget, subscriptions=subscriptions,
+        aborted_transactions=aborted, budget=budget, doubts=doubts or _Doubts(), subscriptions=subscriptions,
     )  # fmt: skip
     return records, budget
 
@@ -137,3 +139,27 @@ def test_a_position_never_goes_back_or_beyond_the_end() -> None:
     fetched, _ = _fetched(BatchBytes(_values(b"a"), 5, last_offset_delta=1 << 30).bytes(), at=5, highwater=6)
     assert len(fetched.take(10)) == 1
     assert fetched.next_fetch_offset == 6
+
+
+def test_a_batch_that_was_written_after_the_broker_looked_for_the_end_is_read_with_the_next_fetch() -> None:
+    """It names the end first and reads then: what comes may lie beyond it, and be as good as any other."""
+    doubts, before = _Doubts(), BatchBytes(_values(b"a")).bytes()
+    late = BatchBytes(_values(b"b", b"c"), 1).bytes()
+    fetched, _ = _fetched(before + late, highwater=1, doubts=doubts)
+    assert [item.value for item in fetched.take(10)] == [b"a"]
+    assert fetched.next_fetch_offset == 1
+    for highwater in (1, 3):
+        fetched, _ = _fetched(late, at=1, highwater=highwater, doubts=doubts)
+        found = fetched.take(10)
+    assert [item.value for item in found] == [b"b", b"c"]
+
+
+def test_a_batch_that_stays_beyond_the_end_is_told_as_damaged_and_passed() -> None:
+    doubts, damaged = _Doubts(), BatchBytes(_values(b"b"), 1 << 40).bytes()
+    for _ in range(DOUBTED_FETCHES):
+        fetched, _ = _fetched(damaged, at=7, highwater=9, doubts=doubts)
+        assert fetched.take(10) == []
+        assert fetched.next_fetch_offset == 7
+    fetched, _ = _fetched(damaged, at=7, highwater=9, doubts=doubts)
+    assert [(item.offset, item.unreadable) for item in fetched.take(10)] == [(7, "offset 7: damaged batch")]
+    assert fetched.next_fetch_offset == 8
