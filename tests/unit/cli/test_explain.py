@@ -29,6 +29,7 @@ class SpoiltOnce:
         return embeddings * float("nan") if self.encoded == 2 else embeddings
 
 
+@pytest.mark.slow  # it loads a model
 def test_a_file_that_the_engine_cannot_answer_is_a_rejection_and_the_others_are_answered(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
