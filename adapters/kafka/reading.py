@@ -76,6 +76,10 @@ class _Doubts:
         self._last[name] = offset, times
         return times > DOUBTED_FETCHES
 
+    def end(self, name: Any) -> None:
+        """A batch of this partition lies where it may: if reading comes back here, doubting begins anew."""
+        self._last.pop(name, None)
+
 
 class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the library ships no types
     """What one fetch brought of one partition, as our records. Nothing in it raises."""
@@ -120,6 +124,8 @@ class _SafeRecords(Fetcher.PartitionRecords):  # type: ignore[misc] # the librar
             is_beyond = batch.base_offset >= end
             if batch.flaw is None and is_beyond and not self._doubts.are_over(name, self.next_fetch_offset):
                 break
+            if not is_beyond:
+                self._doubts.end(name)
             end = end if following is None else min(end, following)
             if batch.flaw is None and batch.format > 1:
                 self.leader_epoch = batch.leader_epoch

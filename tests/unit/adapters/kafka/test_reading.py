@@ -154,6 +154,23 @@ def test_a_batch_that_was_written_after_the_broker_looked_for_the_end_is_read_wi
     assert [item.value for item in found] == [b"b", b"c"]
 
 
+@pytest.mark.parametrize("settings", [{"codec": "zstd"}, {"attributes": TRANSACTIONAL, "producer_id": 3}], ids=str)
+def test_so_it_is_however_often_reading_comes_back_there(settings: Any) -> None:
+    doubts, late = _Doubts(), BatchBytes(_values(b"b"), 1, **settings).bytes()
+    for _ in range(3 * DOUBTED_FETCHES):
+        fetched, _ = _fetched(late, at=1, highwater=1, doubts=doubts)
+        assert fetched.take(10) == []
+        fetched, _ = _fetched(late, at=1, highwater=2, doubts=doubts)
+        assert [(item.value, item.unreadable) for item in fetched.take(10)] == [(b"b", None)]
+
+
+def test_a_transactions_end_beyond_the_end_is_passed_with_the_next_fetch() -> None:
+    doubts, marker = _Doubts(), _end(3, 1, 1)
+    for highwater, reached in ((1, 1), (2, 2)):
+        fetched, _ = _fetched(marker, at=1, highwater=highwater, doubts=doubts)
+        assert (fetched.take(10), fetched.next_fetch_offset) == ([], reached)
+
+
 def test_a_batch_that_stays_beyond_the_end_is_told_as_damaged_and_passed() -> None:
     doubts, damaged = _Doubts(), BatchBytes(_values(b"b"), 1 << 40).bytes()
     for _ in range(DOUBTED_FETCHES):
