@@ -76,6 +76,7 @@ def prepared(payload: bytes) -> PreparedEcg | Rejection:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_a_kind_that_was_dear_is_bounded(kind: str) -> None:
     outcome = prepared((HL7 | DICOM)[kind](FULL))
     if KINDS[kind] is not None:
@@ -96,6 +97,7 @@ def test_every_shape_is_bounded(shapes: dict[str, Callable[[int], bytes]]) -> No
 
 
 @pytest.mark.parametrize("name", legal())
+@pytest.mark.slow
 def test_the_dearest_recordings_are_still_read(name: str) -> None:
     assert isinstance(prepared(legal()[name]()), PreparedEcg)
 
@@ -218,6 +220,7 @@ TIMES = st.tuples(YEARS, st.sampled_from(["0101000000", "1231235959", "022912000
 @settings(deadline=None, max_examples=60)
 @given(TIMES, TIMES, TIMES)
 @example("99991231235959-1200", "00010101000000", "00010101000000+1400")
+@pytest.mark.slow
 def test_no_date_anywhere_is_an_exception(acquired: str, born: str, sent: str) -> None:
     fields = {"msh": with_field(MSH, 7, sent), "pid": with_field(PID, 7, born), "obr": with_field(OBR, 7, acquired)}
     object_of = {"AcquisitionDateTime": acquired, "PatientBirthDate": born[:8], "TimezoneOffsetFromUTC": sent[14:]}

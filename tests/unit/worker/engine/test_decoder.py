@@ -100,6 +100,7 @@ def decode(
     return done
 
 
+@pytest.mark.slow
 def test_tokens_are_those_of_plain_generate(
     bundle: ModelBundle, prompts: list[Prompt], embeddings: list[torch.Tensor]
 ) -> None:
